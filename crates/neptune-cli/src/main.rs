@@ -1,0 +1,2 @@
+//! The neptune command.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Operators of our own with short polls.

