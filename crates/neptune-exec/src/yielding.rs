@@ -2,12 +2,14 @@
 
 use std::task::{Context, Poll};
 
+use crate::task::current_must_yield;
+
 /// Whether the task polled on this thread has been asked to yield.
 ///
 /// One thread-local look-up and one relaxed load; `false` outside any task.
 #[inline]
 pub fn should_yield() -> bool {
-    false
+    current_must_yield()
 }
 
 /// A yield point for a `poll` function: `Ready` to go on, `Pending` (with the waker already woken) to
@@ -15,6 +17,7 @@ pub fn should_yield() -> bool {
 #[inline]
 pub fn poll_yield(cx: &mut Context<'_>) -> Poll<()> {
     if should_yield() {
+        // Combinators in between poll only what was woken; the gate stops the poll that this causes.
         cx.waker().wake_by_ref();
         return Poll::Pending;
     }

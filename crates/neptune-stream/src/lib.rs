@@ -1,1 +1,25 @@
-//! placeholder
+//! Stream engine of Neptune: sources, sinks and versioned tables for micro-batches.
+//!
+//! A stream job runs as a sequence of micro-batches, each an ordinary bounded DataFusion plan over a range of
+//! offsets. This crate has what such a plan reads and writes:
+//!
+//! - [`source`]: what is there ([`source::Source::latest_offset`]) and a plan for any range of it;
+//! - [`sink`]: writes of one micro-batch that become visible as a whole or not at all, and replace what the
+//!   same micro-batch wrote before when it is run again;
+//! - [`shared`]: tables that batch jobs replace atomically and stream jobs read as one snapshot per micro-batch;
+//! - [`memory`]: tables in memory that queries read while jobs append to them;
+//! - [`connector`]: from `WITH (connector = …, …)` to all of these.
+
+mod batches;
+pub mod connector;
+pub mod error;
+pub mod format;
+pub mod memory;
+pub mod offset;
+mod scan;
+pub mod shared;
+pub mod sink;
+pub mod source;
+
+pub use error::StreamError;
+pub use offset::{Limits, Offset, OffsetRange};

@@ -1,1 +1,16 @@
-//! placeholder
+//! Neptune: stream and batch jobs on the same cores.
+//!
+//! A [`Session`] is DataFusion's `SessionContext` plus classes: batch tasks are suspended within about a millisecond
+//! when a stream task needs their core, keep their progress in memory, and go on after it.
+
+pub mod dialect;
+mod error;
+mod handle;
+mod session;
+
+pub use datafusion;
+pub use error::NeptuneError;
+pub use handle::{JobHandle, JobProgress, JobState};
+pub use neptune_exec::{Executor, JobSettings, NeptuneOptions, TaskError};
+pub use neptune_sched::{Class, PolicyName};
+pub use session::{Session, SessionBuilder};

@@ -1,1 +1,17 @@
 //! Operators of our own with short polls.
+
+mod aggregate;
+mod fold;
+mod points;
+mod rule;
+mod slice;
+mod sort;
+mod types;
+mod window;
+
+pub use aggregate::SplitAggregateExec;
+pub use fold::FoldExec;
+pub use rule::{ShortPollOptions, ShortPolls};
+pub use slice::{AdaptiveSlicer, SLOW_START_ROWS, SliceExec};
+pub use sort::RunSortExec;
+pub use window::GroupWindowExec;

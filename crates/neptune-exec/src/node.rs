@@ -1,0 +1,284 @@
+//! The lock around the scheduler, and what follows from its decisions.
+//!
+//! Every poll of a task passes through here twice. The critical sections are a few hundred nanoseconds of plain
+//! memory work; wakers are called and the log is written after the lock is released. The clock is read before the lock is
+//! taken, so times may arrive slightly out of order: the scheduler treats spans as zero then.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use neptune_sched::{
+    Action, Begin, End, JobId, JobSpec, LocalScheduler, Nanos, Pacer, PolicyName, SchedSettings,
+    SlotCounts,
+};
+use parking_lot::{Condvar, Mutex};
+
+use crate::event_log::{Event, EventKind, EventLog};
+use crate::job::{Job, JobSettings};
+use crate::os;
+use crate::task::Task;
+
+type Actions = Vec<Action<Arc<Task>>>;
+
+/// How often CPU use is compared with the quota while batch work wants to run.
+const PACE: Duration = Duration::from_micros(500);
+
+/// The state of one executor that its tasks share.
+#[derive(Debug)]
+pub(crate) struct Node {
+    start: Instant,
+    core: Mutex<LocalScheduler<Arc<Task>>>,
+    /// When the ticker has to look next; `u64::MAX` for never.
+    deadline: AtomicU64,
+    ticker: (Mutex<()>, Condvar),
+    pub(crate) stopped: AtomicBool,
+    pub(crate) log: EventLog,
+    jobs: Mutex<BTreeMap<JobId, Weak<Job>>>,
+    next_job: AtomicU64,
+    quota: Option<f64>,
+}
+
+impl Node {
+    pub(crate) fn new(settings: SchedSettings, policy: PolicyName, quota: Option<f64>) -> Self {
+        Self {
+            start: Instant::now(),
+            core: Mutex::new(LocalScheduler::new(settings, policy)),
+            deadline: AtomicU64::new(u64::MAX),
+            ticker: (Mutex::new(()), Condvar::new()),
+            stopped: AtomicBool::new(false),
+            log: EventLog::default(),
+            jobs: Mutex::default(),
+            next_job: AtomicU64::new(1),
+            quota,
+        }
+    }
+
+    pub(crate) fn now(&self) -> Nanos {
+        Nanos(self.start.elapsed().as_nanos() as u64)
+    }
+
+    /// Runs `decide` under the lock, then carries out what it decided.
+    fn decide<R>(
+        &self,
+        decide: impl FnOnce(&mut LocalScheduler<Arc<Task>>, Nanos, &mut Actions) -> R,
+    ) -> R {
+        let now = self.now();
+        let mut actions = Vec::new();
+        let (result, next) = {
+            let mut core = self.core.lock();
+            let result = decide(&mut core, now, &mut actions);
+            for action in &actions {
+                // Under the lock, so that a flag cannot be set after the poll it was meant for ended.
+                if let Action::Preempt(task) | Action::Kill(task) = action {
+                    task.set_yield(true);
+                }
+            }
+            (result, core.next_tick(now))
+        };
+        if let Some(next) = next
+            && next.0 < self.deadline.fetch_min(next.0, Ordering::Relaxed)
+        {
+            let _guard = self.ticker.0.lock();
+            self.ticker.1.notify_one();
+        }
+        for action in actions {
+            match action {
+                Action::Wake(task) => task.wake(),
+                Action::Preempt(task) => {
+                    let cause = if task.job().is_held() { "user" } else { "slot" };
+                    self.push(&task, EventKind::SuspendRequested, Some(cause), None);
+                }
+                Action::Kill(task) => {
+                    self.push(&task, EventKind::Killed, None, None);
+                    task.job().kill();
+                }
+            }
+        }
+        result
+    }
+
+    pub(crate) fn begin(&self, task: &Arc<Task>) -> Begin {
+        self.decide(|core, now, actions| core.begin(now, task.id(), actions))
+    }
+
+    pub(crate) fn end(&self, task: &Arc<Task>) {
+        let end = self.decide(|core, now, actions| {
+            task.set_yield(false);
+            core.end(now, task.id(), actions)
+        });
+        if let End::Suspended { after } = end {
+            task.job().record_suspension(after);
+            self.push(task, EventKind::Suspended, None, Event::latency(after));
+        }
+        task.job().poll_ended();
+    }
+
+    pub(crate) fn remove(&self, task: &Arc<Task>, cause: Option<&'static str>) {
+        self.decide(|core, now, actions| core.remove(now, task.id(), actions));
+        self.push(task, EventKind::Finished, cause, None);
+        task.job().task_ended();
+    }
+
+    pub(crate) fn started(&self, task: &Arc<Task>) {
+        self.push(task, EventKind::Started, None, None);
+    }
+
+    pub(crate) fn resumed(&self, task: &Arc<Task>, after: Nanos) {
+        task.job().record_resumption(after);
+        self.push(task, EventKind::Resumed, None, Event::latency(after));
+    }
+
+    fn push(
+        &self,
+        task: &Arc<Task>,
+        event: EventKind,
+        cause: Option<&'static str>,
+        latency_us: Option<f64>,
+    ) {
+        let job = task.job();
+        self.log.push(Event {
+            t_us: self.now().0 as f64 / 1e3,
+            event,
+            job: job.id(),
+            name: Arc::clone(job.name()),
+            task: task.id(),
+            class: job.class(),
+            cause,
+            latency_us,
+        });
+    }
+
+    pub(crate) fn new_job(self: &Arc<Self>, settings: &JobSettings) -> Arc<Job> {
+        let id = JobId(self.next_job.fetch_add(1, Ordering::Relaxed));
+        let spec = JobSpec {
+            class: settings.class,
+            priority: settings.priority,
+            weight: settings.weight.max(1),
+            killable: settings.killable,
+        };
+        self.core.lock().add_job(id, spec);
+        let job = Arc::new(Job::new(id, settings, Arc::clone(self)));
+        self.jobs.lock().insert(id, Arc::downgrade(&job));
+        job
+    }
+
+    pub(crate) fn end_job(&self, id: JobId) {
+        self.jobs.lock().remove(&id);
+        self.core.lock().end_job(id);
+    }
+
+    pub(crate) fn jobs(&self) -> Vec<Arc<Job>> {
+        self.jobs.lock().values().filter_map(Weak::upgrade).collect()
+    }
+
+    pub(crate) fn add_task(&self, job: &Arc<Job>) -> Option<Arc<Task>> {
+        let now = self.now();
+        let attempt = job.attempt();
+        let task = self
+            .core
+            .lock()
+            .add_task(now, job.id(), |id| Arc::new(Task::new(id, Arc::clone(job), attempt)))?;
+        self.push(&task, EventKind::Submitted, None, None);
+        Some(task)
+    }
+
+    pub(crate) fn hold(&self, job: JobId) {
+        self.decide(|core, now, actions| core.hold_job(now, job, actions));
+    }
+
+    pub(crate) fn release(&self, job: JobId) {
+        self.decide(|core, now, actions| core.resume_job(now, job, actions));
+    }
+
+    /// Makes every task of the job look, at once, whether it was cancelled.
+    pub(crate) fn interrupt(&self, job: JobId) {
+        let tasks = {
+            let core = self.core.lock();
+            let tasks = core.handles(job);
+            for task in &tasks {
+                if task.is_cancelled() {
+                    task.set_yield(true);
+                }
+            }
+            tasks
+        };
+        for task in tasks {
+            task.wake();
+        }
+    }
+
+    pub(crate) fn update_job(&self, job: JobId, priority: Option<i32>, killable: Option<bool>) {
+        self.core.lock().update_job(job, priority, killable);
+    }
+
+    pub(crate) fn is_polled(&self, job: JobId) -> bool {
+        self.core.lock().is_polled(job)
+    }
+
+    pub(crate) fn counts(&self) -> SlotCounts {
+        self.core.lock().counts()
+    }
+
+    pub(crate) fn policy(&self) -> PolicyName {
+        self.core.lock().policy()
+    }
+
+    /// Changes policy and settings; the number of slots stays.
+    pub(crate) fn configure(&self, change: impl FnOnce(&mut PolicyName, &mut SchedSettings)) {
+        self.decide(|core, now, actions| {
+            let (mut policy, mut settings) = (core.policy(), core.settings().clone());
+            let slots = settings.slots;
+            change(&mut policy, &mut settings);
+            settings.slots = slots;
+            core.configure(now, policy, settings, actions);
+        });
+    }
+
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        let _guard = self.ticker.0.lock();
+        self.ticker.1.notify_one();
+    }
+
+    /// The body of the ticker thread: ends pauses, watches the minimum share and the CPU quota.
+    pub(crate) fn run_ticker(&self) {
+        let mut pacer =
+            self.quota.map(|cores| Pacer::new(cores, self.now(), as_nanos(os::process_cpu_time())));
+        let mut guard = self.ticker.0.lock();
+        while !self.stopped.load(Ordering::Acquire) {
+            drop(guard);
+            let next = self.tick(pacer.as_mut());
+            guard = self.ticker.0.lock();
+            // A deadline stored since the tick is smaller than `next`, and its notice came before this lock or
+            // will come after it is given up.
+            let wait = match next.map_or(u64::MAX, |n| n.0).min(self.deadline.load(Ordering::Relaxed)) {
+                u64::MAX => None,
+                at => Some(Duration::from_nanos(Nanos(at).since(self.now()).0)),
+            };
+            match (wait, pacer.is_some()) {
+                (Some(wait), true) => drop(self.ticker.1.wait_for(&mut guard, wait.min(PACE))),
+                (Some(wait), false) => drop(self.ticker.1.wait_for(&mut guard, wait)),
+                (None, true) => drop(self.ticker.1.wait_for(&mut guard, PACE)),
+                (None, false) => self.ticker.1.wait(&mut guard),
+            }
+        }
+    }
+
+    fn tick(&self, pacer: Option<&mut Pacer>) -> Option<Nanos> {
+        self.deadline.store(u64::MAX, Ordering::Relaxed);
+        self.decide(|core, now, actions| {
+            if let Some(pacer) = pacer {
+                let may_run = pacer.advance(now, as_nanos(os::process_cpu_time()));
+                core.set_paced_out(now, !may_run, actions);
+            }
+            core.tick(now, actions);
+            core.next_tick(now)
+        })
+    }
+}
+
+fn as_nanos(span: Duration) -> Nanos {
+    Nanos(span.as_nanos() as u64)
+}

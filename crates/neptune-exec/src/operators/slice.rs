@@ -1,0 +1,446 @@
+//! Zero-copy slices of record batches, as many rows at a time as the consumer gets through in time.
+//!
+//! An operator works on a whole batch before it asks for the next one. Where a row is expensive (a long
+//! `LIKE`, a user's function of a millisecond) a batch of 8,192 rows is seconds without a yield point. The
+//! slicer hands out as many rows as the consumer last showed it can do within a target time, so that it
+//! comes back, and can be suspended, often enough. A consumer that is quick gets its batches untouched.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, Statistics, internal_err};
+use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::execution_plan::{
+    CardinalityEffect, ChildrenPropertiesMode, ReplaceChildrenOptions,
+};
+use datafusion::physical_plan::{
+    ChildStats, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, StatisticsArgs,
+};
+use futures::{Stream, StreamExt};
+
+use crate::yielding::poll_yield;
+
+/// Rows in the first slice of a stream that starts slowly: few enough that a consumer of a millisecond per
+/// row shows itself within some milliseconds, while a quick one gets whole batches after three slices.
+pub const SLOW_START_ROWS: usize = 4;
+
+/// A slice may be this many times longer than the last one.
+const GROWTH: usize = 16;
+
+/// After this many shrinks in a row that did not make the consumer quicker, slicing is given up for a while.
+const STRIKES: u32 = 3;
+
+/// For how many batches slicing is given up the first time; doubles each time, up to `LONGEST_PAUSE`.
+const FIRST_PAUSE: u32 = 16;
+const LONGEST_PAUSE: u32 = 4096;
+
+/// Cuts batches into slices whose row count follows the time their consumer takes.
+///
+/// The owner calls [`push`](Self::push) with a batch when [`is_empty`](Self::is_empty), hands
+/// [`next`](Self::next) to its consumer, and calls [`polled_again`](Self::polled_again) when the consumer is
+/// back for more. The time between the last two is taken as the consumer's work on that slice:
+///
+/// - longer than the target: the next slice is sized to take half the target by the measured time per row,
+///   and is at most half as long (never below one row);
+/// - shorter than a quarter of the target: the next slice may be up to sixteen times as long;
+/// - between: nothing changes.
+///
+/// The time may contain waiting (another input, a full channel, a suspension elsewhere). One such stretch
+/// costs a few short slices. When slices get shorter and the time does not, slicing cannot help, and the slicer hands
+/// out whole batches for a growing number of batches before it tries again.
+#[derive(Debug)]
+pub struct AdaptiveSlicer {
+    target: Duration,
+    /// Most rows of the next slice.
+    limit: usize,
+    rest: Option<RecordBatch>,
+    /// When the last slice was handed out, and its rows; taken when it has been judged.
+    handed: Option<(Instant, usize)>,
+    /// Rows and time of the slice that last made the limit shrink.
+    shrunk_at: Option<(usize, Duration)>,
+    strikes: u32,
+    /// Batches left to hand out whole, and how many it will be the next time.
+    pause: u32,
+    next_pause: u32,
+}
+
+impl AdaptiveSlicer {
+    /// A slicer that aims at `target` between two slices and whose first slice has at most `first_rows`
+    /// rows: `usize::MAX` to start with whole batches, [`SLOW_START_ROWS`] where a row may be expensive.
+    pub fn new(target: Duration, first_rows: usize) -> Self {
+        Self {
+            target,
+            limit: first_rows.max(1),
+            rest: None,
+            handed: None,
+            shrunk_at: None,
+            strikes: 0,
+            pause: 0,
+            next_pause: FIRST_PAUSE,
+        }
+    }
+
+    /// Whether everything pushed has been handed out.
+    pub fn is_empty(&self) -> bool {
+        self.rest.is_none()
+    }
+
+    /// Most rows of the next slice; `usize::MAX` when batches pass untouched.
+    pub fn limit(&self) -> usize {
+        if self.pause > 0 { usize::MAX } else { self.limit }
+    }
+
+    /// Gives the slicer its next batch. To be called when it [is empty](Self::is_empty): a batch that was
+    /// not handed out completely is lost otherwise.
+    pub fn push(&mut self, batch: RecordBatch) {
+        debug_assert!(self.rest.is_none(), "pushed before the last batch was handed out");
+        self.pause = self.pause.saturating_sub(1);
+        self.rest = Some(batch);
+    }
+
+    /// The next slice, or `None` when a batch must be pushed first. Pieces of one batch are about equally long.
+    pub fn next(&mut self, now: Instant) -> Option<RecordBatch> {
+        let batch = self.rest.take()?;
+        let (rows, limit) = (batch.num_rows(), self.limit());
+        if rows <= limit {
+            self.handed = Some((now, rows));
+            return Some(batch);
+        }
+        let len = rows.div_ceil(rows.div_ceil(limit));
+        self.handed = Some((now, len));
+        self.rest = Some(batch.slice(len, rows - len));
+        Some(batch.slice(0, len))
+    }
+
+    /// The consumer is back: judges the time since the last [`next`](Self::next). A second call for the
+    /// same slice does nothing.
+    pub fn polled_again(&mut self, now: Instant) {
+        if let Some((at, rows)) = self.handed.take()
+            && rows > 0
+            && self.pause == 0
+        {
+            self.judge(rows, now.saturating_duration_since(at));
+        }
+    }
+
+    /// As [`polled_again`](Self::polled_again), where the owner measured the consumer's time itself.
+    pub fn consumed_in(&mut self, took: Duration) {
+        if let Some((_, rows)) = self.handed.take()
+            && rows > 0
+            && self.pause == 0
+        {
+            self.judge(rows, took);
+        }
+    }
+
+    /// Forgets the slice being timed, when its owner knows that the time since says nothing about the consumer.
+    pub fn disregard(&mut self) {
+        self.handed = None;
+    }
+
+    fn judge(&mut self, rows: usize, took: Duration) {
+        if took <= self.target {
+            self.strikes = 0;
+            self.shrunk_at = None;
+            if took < self.target / 4 {
+                let grown = rows.saturating_mul(GROWTH).min(self.fitting(rows, took));
+                self.limit = self.limit.max(grown);
+            }
+            return;
+        }
+        let in_vain = self
+            .shrunk_at
+            .is_some_and(|(before, time)| rows * 2 <= before && took * 2 > time);
+        if in_vain {
+            self.strikes += 1;
+            if self.strikes == STRIKES {
+                self.strikes = 0;
+                self.shrunk_at = None;
+                self.limit = usize::MAX;
+                self.pause = self.next_pause;
+                self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
+                return;
+            }
+        } else if self.shrunk_at.is_some() {
+            self.strikes = 0;
+            self.next_pause = FIRST_PAUSE;
+        }
+        self.shrunk_at = Some((rows, took));
+        self.limit = self.fitting(rows, took).min(rows / 2).max(1);
+    }
+
+    /// How many rows take half the target when `rows` of them took `took`.
+    fn fitting(&self, rows: usize, took: Duration) -> usize {
+        let ratio = self.target.as_secs_f64() / 2.0 / took.as_secs_f64().max(1e-9);
+        (rows as f64 * ratio) as usize
+    }
+}
+
+/// Passes its input on in slices that its consumer gets through within a target time, with a yield point
+/// before each.
+#[derive(Debug, Clone)]
+pub struct SliceExec {
+    input: Arc<dyn ExecutionPlan>,
+    target: Duration,
+}
+
+impl SliceExec {
+    /// Slices the output of `input` so that its consumer is back about every `target`.
+    pub fn new(input: Arc<dyn ExecutionPlan>, target: Duration) -> Self {
+        Self { input, target }
+    }
+}
+
+impl DisplayAs for SliceExec {
+    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "SliceExec: target={:?}", self.target)
+    }
+}
+
+impl ExecutionPlan for SliceExec {
+    fn name(&self) -> &str {
+        "SliceExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        self.input.properties()
+    }
+
+    fn maintains_input_order(&self) -> Vec<bool> {
+        vec![true]
+    }
+
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        Ok(TreeNodeRecursion::Continue)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        mut children: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        match (children.pop(), children.is_empty()) {
+            (Some(input), true) => Ok(Arc::new(Self::new(input, self.target))),
+            _ => internal_err!("SliceExec has exactly one input"),
+        }
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.replace_children(
+            children,
+            ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute),
+        )
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        Ok(Box::pin(SliceStream {
+            input: self.input.execute(partition, context)?,
+            slicer: AdaptiveSlicer::new(self.target, SLOW_START_ROWS),
+        }))
+    }
+
+    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
+        vec![ChildStats::At(partition)]
+    }
+
+    fn statistics_from_inputs(
+        &self,
+        input_stats: &[Arc<Statistics>],
+        _: &StatisticsArgs,
+    ) -> Result<Arc<Statistics>> {
+        Ok(Arc::clone(&input_stats[0]))
+    }
+
+    fn supports_limit_pushdown(&self) -> bool {
+        true
+    }
+
+    fn cardinality_effect(&self) -> CardinalityEffect {
+        CardinalityEffect::Equal
+    }
+}
+
+struct SliceStream {
+    input: SendableRecordBatchStream,
+    slicer: AdaptiveSlicer,
+}
+
+impl Stream for SliceStream {
+    type Item = Result<RecordBatch>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        this.slicer.polled_again(Instant::now());
+        ready!(poll_yield(cx));
+        if this.slicer.is_empty() {
+            match ready!(this.input.poll_next_unpin(cx)) {
+                Some(Ok(batch)) => this.slicer.push(batch),
+                end => return Poll::Ready(end),
+            }
+        }
+        Poll::Ready(this.slicer.next(Instant::now()).map(Ok))
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        (self.input.size_hint().0, None)
+    }
+}
+
+impl RecordBatchStream for SliceStream {
+    fn schema(&self) -> SchemaRef {
+        self.input.schema()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::{AsArray, Int64Array};
+    use datafusion::arrow::datatypes::Int64Type;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const TARGET: Duration = Duration::from_micros(500);
+
+    fn batch(rows: usize) -> RecordBatch {
+        let values = Int64Array::from_iter_values(0..rows as i64);
+        RecordBatch::try_from_iter([("v", Arc::new(values) as _)]).unwrap()
+    }
+
+    /// Feeds batches of `rows` to a consumer that takes `cost(rows)` per slice; returns the slice lengths.
+    fn run(
+        slicer: &mut AdaptiveSlicer,
+        batches: usize,
+        rows: usize,
+        cost: impl Fn(usize) -> Duration,
+    ) -> Vec<usize> {
+        let mut now = Instant::now();
+        let mut lengths = Vec::new();
+        for _ in 0..batches {
+            slicer.push(batch(rows));
+            while let Some(slice) = slicer.next(now) {
+                lengths.push(slice.num_rows());
+                now += cost(slice.num_rows());
+                slicer.polled_again(now);
+            }
+            assert!(slicer.is_empty());
+        }
+        lengths
+    }
+
+    #[test]
+    fn a_quick_consumer_gets_whole_batches() {
+        let quick = |rows| Duration::from_nanos(5 * rows as u64);
+        let mut slicer = AdaptiveSlicer::new(TARGET, usize::MAX);
+        assert_eq!(run(&mut slicer, 50, 8192, quick), [8192; 50]);
+
+        let mut slicer = AdaptiveSlicer::new(TARGET, SLOW_START_ROWS);
+        let lengths = run(&mut slicer, 50, 8192, quick);
+        assert!(lengths.len() <= 50 + 16, "{lengths:?}");
+        assert!(lengths[lengths.len() - 49..].iter().all(|l| *l == 8192));
+    }
+
+    #[test]
+    fn slices_shrink_to_what_the_consumer_does_in_time() {
+        for micros_per_row in [1, 7, 30, 200] {
+            let cost = |rows| Duration::from_micros(micros_per_row * rows as u64);
+            let mut slicer = AdaptiveSlicer::new(TARGET, usize::MAX);
+            let lengths = run(&mut slicer, 20, 8192, cost);
+            assert!(lengths[1..].iter().all(|l| cost(*l) <= TARGET), "{lengths:?}");
+            let late = lengths[lengths.len() / 2];
+            assert!(cost(late * 4 + 4) >= TARGET / 4, "too short: {late} at {micros_per_row}");
+        }
+    }
+
+    #[test]
+    fn a_row_of_a_millisecond_is_met_after_four_rows_and_then_one_by_one() {
+        let mut slicer = AdaptiveSlicer::new(TARGET, SLOW_START_ROWS);
+        let lengths = run(&mut slicer, 1, 1000, |rows| Duration::from_millis(rows as u64));
+        assert_eq!(lengths[0], 4);
+        assert!(lengths[1..].iter().all(|l| *l == 1), "{lengths:?}");
+    }
+
+    #[test]
+    fn slices_grow_again_when_the_consumer_becomes_quick() {
+        let mut slicer = AdaptiveSlicer::new(TARGET, usize::MAX);
+        run(&mut slicer, 3, 8192, |rows| Duration::from_micros(50 * rows as u64));
+        assert!(slicer.limit() < 16);
+        run(&mut slicer, 1, 8192, |rows| Duration::from_nanos(rows as u64));
+        assert_eq!(run(&mut slicer, 5, 8192, |_| Duration::ZERO), [8192; 5]);
+    }
+
+    #[test]
+    fn a_time_that_does_not_depend_on_the_rows_is_not_fought() {
+        let mut slicer = AdaptiveSlicer::new(TARGET, usize::MAX);
+        let lengths = run(&mut slicer, 2000, 8192, |_| Duration::from_millis(3));
+        // Each attempt costs at most one batch in single rows; attempts become rare.
+        let cut = lengths.iter().filter(|l| **l < 8192).count();
+        assert!(lengths.len() < 2000 + 2000 / 10, "{} slices, {cut} cut", lengths.len());
+    }
+
+    #[test]
+    fn a_stretch_that_is_disregarded_changes_nothing() {
+        let mut slicer = AdaptiveSlicer::new(TARGET, usize::MAX);
+        let now = Instant::now();
+        slicer.push(batch(100));
+        slicer.next(now);
+        slicer.disregard();
+        slicer.polled_again(now + Duration::from_secs(1));
+        assert_eq!(slicer.limit(), usize::MAX);
+    }
+
+    #[test]
+    fn an_empty_batch_is_passed_on() {
+        let mut slicer = AdaptiveSlicer::new(TARGET, SLOW_START_ROWS);
+        assert_eq!(run(&mut slicer, 1, 0, |_| Duration::ZERO), [0]);
+    }
+
+    proptest! {
+        #[test]
+        fn every_row_comes_out_once_and_in_order(
+            batches in prop::collection::vec(0usize..3000, 1..20),
+            nanos in prop::collection::vec(0u64..3_000_000, 1..50),
+            first in 1usize..5000,
+        ) {
+            let mut slicer = AdaptiveSlicer::new(TARGET, first);
+            let (mut now, mut turn) = (Instant::now(), 0);
+            for rows in batches {
+                slicer.push(batch(rows));
+                let mut seen = Vec::new();
+                while let Some(slice) = slicer.next(now) {
+                    prop_assert!(slice.num_rows() <= slicer.limit().max(1) || slicer.is_empty());
+                    seen.extend_from_slice(slice.column(0).as_primitive::<Int64Type>().values());
+                    turn += 1;
+                    now += Duration::from_nanos(nanos[turn % nanos.len()]);
+                    slicer.polled_again(now);
+                }
+                prop_assert_eq!(seen, (0..rows as i64).collect::<Vec<_>>());
+            }
+        }
+    }
+}

@@ -1,0 +1,239 @@
+//! A suspendable task: one spawned future, and the gate that every poll of it goes through.
+//!
+//! The gate asks the scheduler for a slot before it polls the future and gives it back after. A task that may not
+//! run is simply not polled; a task that is asked to let go sees its yield flag at the next yield point,
+//! returns `Pending`, and its slot goes to whoever needed it. "Suspended" therefore means exactly: the future exists, with all its
+//! state, and nobody polls it. The transitions and races are in [`neptune_sched::TaskState`].
+
+use std::cell::{Cell, RefCell};
+use std::panic::resume_unwind;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use futures::task::AtomicWaker;
+use neptune_sched::{Begin, TaskId};
+
+use crate::job::Job;
+
+/// One task. Everything that the scheduler keeps per task is here and in its table: well under 1 KiB.
+#[derive(Debug)]
+pub struct Task {
+    id: TaskId,
+    job: Arc<Job>,
+    /// The attempt of the job it belongs to; a task of an earlier attempt is cancelled.
+    attempt: u32,
+    yield_flag: AtomicBool,
+    started: AtomicBool,
+    waker: AtomicWaker,
+    memory: AtomicIsize,
+}
+
+impl Task {
+    pub(crate) fn new(id: TaskId, job: Arc<Job>, attempt: u32) -> Self {
+        Self {
+            id,
+            job,
+            attempt,
+            yield_flag: AtomicBool::new(false),
+            started: AtomicBool::new(false),
+            waker: AtomicWaker::new(),
+            memory: AtomicIsize::new(0),
+        }
+    }
+
+    /// Its identity.
+    pub fn id(&self) -> TaskId {
+        self.id
+    }
+
+    /// Its job.
+    pub fn job(&self) -> &Arc<Job> {
+        &self.job
+    }
+
+    /// Bytes it holds in the memory pool.
+    pub fn memory(&self) -> usize {
+        self.memory.load(Ordering::Relaxed).max(0) as usize
+    }
+
+    /// Whether it was asked to yield and has not done so yet.
+    #[inline]
+    pub(crate) fn must_yield(&self) -> bool {
+        self.yield_flag.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_yield(&self, on: bool) {
+        self.yield_flag.store(on, Ordering::Relaxed);
+    }
+
+    pub(crate) fn wake(&self) {
+        self.waker.wake();
+    }
+
+    pub(crate) fn is_cancelled(&self) -> bool {
+        self.job.attempt() != self.attempt || self.job.is_cancelled()
+    }
+
+    pub(crate) fn book_memory(&self, bytes: isize) {
+        self.memory.fetch_add(bytes, Ordering::Relaxed);
+        self.job.book_memory(bytes);
+    }
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Task>>> = const { RefCell::new(None) };
+    static LAST_CHECK: Cell<Option<Instant>> = const { Cell::new(None) };
+}
+
+/// The task whose future is polled on this thread.
+pub fn current_task() -> Option<Arc<Task>> {
+    CURRENT.with_borrow(Clone::clone)
+}
+
+/// Whether the task polled on this thread was asked to yield.
+#[inline]
+pub(crate) fn current_must_yield() -> bool {
+    CURRENT.with_borrow(|task| task.as_ref().is_some_and(|t| t.must_yield()))
+}
+
+/// The time since the last call on this thread within the same poll of a task; `None` outside tasks.
+#[inline]
+pub(crate) fn lap(now: Instant) -> Option<Duration> {
+    let last = LAST_CHECK.get()?;
+    LAST_CHECK.set(Some(now));
+    Some(now.saturating_duration_since(last))
+}
+
+/// Makes `task` the current one of this thread until dropped.
+struct Entered {
+    before: Option<Arc<Task>>,
+    last_check: Option<Instant>,
+}
+
+impl Entered {
+    fn new(task: &Arc<Task>, now: Option<Instant>) -> Self {
+        Self {
+            before: CURRENT.replace(Some(Arc::clone(task))),
+            last_check: LAST_CHECK.replace(now),
+        }
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        CURRENT.set(self.before.take());
+        LAST_CHECK.set(self.last_check);
+    }
+}
+
+/// Runs a blocking closure under the identity of `task`, so that what it reserves and spawns is the task's.
+pub(crate) fn run_as<R>(task: &Arc<Task>, closure: impl FnOnce() -> R) -> R {
+    let _entered = Entered::new(task, None);
+    closure()
+}
+
+/// Why a task ended without a result of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Interrupted;
+
+/// The gate around the future of a task. See the module's text.
+pub(crate) struct Gate<T> {
+    future: Option<BoxFuture<'static, T>>,
+    task: Arc<Task>,
+}
+
+impl<T> Gate<T> {
+    pub(crate) fn new(task: Arc<Task>, future: BoxFuture<'static, T>) -> Self {
+        Self { future: Some(future), task }
+    }
+
+    /// Drops the future, under the task's identity, and gives back slot and place.
+    fn close(&mut self, cause: Option<&'static str>) {
+        if let Some(future) = self.future.take() {
+            let entered = Entered::new(&self.task, None);
+            drop(future);
+            drop(entered);
+            self.task.job.node().remove(&self.task, cause);
+        }
+    }
+}
+
+/// Removes the task if its poll panics.
+struct OnPanic<'a, T>(&'a mut Gate<T>);
+
+impl<T> Drop for OnPanic<'_, T> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.close(Some("panicked"));
+        }
+    }
+}
+
+impl<T> Future for Gate<T> {
+    type Output = Result<T, Interrupted>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let gate = OnPanic(&mut self);
+        let this = &mut *gate.0;
+        // Registered before the scheduler is asked, so that no grant can fall in between.
+        this.task.waker.register(cx.waker());
+        if this.task.is_cancelled() {
+            this.close(Some("cancelled"));
+            return Poll::Ready(Err(Interrupted));
+        }
+        let node = Arc::clone(this.task.job.node());
+        let Some(future) = this.future.as_mut() else { return Poll::Ready(Err(Interrupted)) };
+        let first = !this.task.started.load(Ordering::Relaxed);
+        let Begin::Run { resumed_after } = node.begin(&this.task) else { return Poll::Pending };
+        if first {
+            this.task.started.store(true, Ordering::Relaxed);
+            node.started(&this.task);
+        }
+        if let Some(after) = resumed_after {
+            node.resumed(&this.task, after);
+        }
+        let polled = {
+            let _entered = Entered::new(&this.task, Some(Instant::now()));
+            future.as_mut().poll(cx)
+        };
+        match polled {
+            Poll::Ready(value) => {
+                this.close(None);
+                Poll::Ready(Ok(value))
+            }
+            Poll::Pending if this.task.is_cancelled() => {
+                this.close(Some("cancelled"));
+                Poll::Ready(Err(Interrupted))
+            }
+            Poll::Pending => {
+                node.end(&this.task);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T> Drop for Gate<T> {
+    fn drop(&mut self) {
+        self.close(Some("dropped"));
+    }
+}
+
+/// A gated future that the tracer hands back to DataFusion, whose output type leaves no room for
+/// "cancelled": it unwinds instead, without a message, and tokio reports the child as failed to its owner.
+pub(crate) struct ChildGate<T>(pub(crate) Gate<T>);
+
+impl<T> Future for ChildGate<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
+        match std::task::ready!(Pin::new(&mut self.0).poll(cx)) {
+            Ok(value) => Poll::Ready(value),
+            Err(interrupted) => resume_unwind(Box::new(interrupted)),
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! Writes batches in a format into a buffer that the sink takes from.
+
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::csv::WriterBuilder;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::json::LineDelimitedWriter;
+use datafusion::common::Result;
+use datafusion::parquet::arrow::ArrowWriter;
+use datafusion::parquet::basic::Compression;
+use datafusion::parquet::file::properties::WriterProperties;
+use parking_lot::Mutex;
+
+use crate::format::{CsvOptions, Format};
+
+/// Rows per row group: what a reader can skip or read in parallel, and what the writer keeps in memory.
+const ROW_GROUP_ROWS: usize = 256 << 10;
+
+/// Turns batches of one schema into the bytes of one file.
+pub(crate) enum Encoder {
+    Json,
+    Csv { options: CsvOptions, header: bool },
+    Parquet(Box<ArrowWriter<Shared>>, Shared),
+}
+
+impl Encoder {
+    /// An encoder for a whole file.
+    pub(crate) fn new(format: Format, csv: CsvOptions, schema: &SchemaRef) -> Result<Self> {
+        Ok(match format {
+            Format::Json => Encoder::Json,
+            Format::Csv => Encoder::Csv {
+                options: csv,
+                header: csv.header,
+            },
+            Format::Parquet => {
+                let shared = Shared::default();
+                let properties = WriterProperties::builder()
+                    .set_compression(Compression::SNAPPY)
+                    .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
+                    .build();
+                let writer =
+                    ArrowWriter::try_new(shared.clone(), Arc::clone(schema), Some(properties))?;
+                Encoder::Parquet(Box::new(writer), shared)
+            }
+        })
+    }
+
+    /// An encoder for rows that may be put after others: without a header.
+    pub(crate) fn headless(format: Format, csv: CsvOptions, schema: &SchemaRef) -> Result<Self> {
+        let csv = CsvOptions {
+            header: false,
+            ..csv
+        };
+        Self::new(format, csv, schema)
+    }
+
+    /// Adds the rows of `batch`, putting what bytes are ready into `out`.
+    pub(crate) fn encode(&mut self, batch: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
+        match self {
+            Encoder::Json => {
+                let mut writer = LineDelimitedWriter::new(out);
+                writer.write(batch)?;
+                writer.finish()?;
+            }
+            Encoder::Csv { options, header } => {
+                WriterBuilder::new()
+                    .with_header(std::mem::take(header))
+                    .with_delimiter(options.delimiter)
+                    .build(out)
+                    .write(batch)?;
+            }
+            Encoder::Parquet(writer, shared) => {
+                writer.write(batch)?;
+                out.append(&mut shared.0.lock());
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the end of the file into `out`.
+    pub(crate) fn finish(self, out: &mut Vec<u8>) -> Result<()> {
+        if let Encoder::Parquet(writer, shared) = self {
+            writer.close()?;
+            out.append(&mut shared.0.lock());
+        }
+        Ok(())
+    }
+}
+
+/// The bytes a Parquet writer has written and the sink has not taken yet.
+#[derive(Clone, Default)]
+pub(crate) struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Shared {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,245 @@
+//! File formats: reading with a policy for malformed records, schema inference, writing.
+//!
+//! Parquet goes through DataFusion's own scan, with its pruning. The row formats, NDJSON and CSV, have a
+//! reader of our own: DataFusion's cannot say on which line a record is malformed, nor skip it.
+
+mod decode;
+mod encode;
+mod infer;
+mod malformed;
+mod parquet;
+mod reader;
+mod records;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::catalog::Session;
+use datafusion::logical_expr::{Expr, TableProviderFilterPushDown};
+use datafusion::physical_plan::ExecutionPlan;
+
+use crate::error::StreamError;
+use crate::scan::{ScanExec, ScanPartition, project};
+use crate::source::{FileEntry, ScanRequest};
+
+pub(crate) use encode::Encoder;
+pub(crate) use infer::infer_schema;
+use malformed::Policy;
+use reader::RowPartition;
+
+/// How rows are written in a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// One JSON object per line.
+    Json,
+    /// Comma-separated values, RFC 4180.
+    Csv,
+    /// Apache Parquet.
+    Parquet,
+}
+
+impl Format {
+    /// The formats by name.
+    pub(crate) const NAMES: [(&'static str, Format); 3] = [
+        ("json", Format::Json),
+        ("csv", Format::Csv),
+        ("parquet", Format::Parquet),
+    ];
+
+    /// Also the ending of the files that are written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Json => "json",
+            Format::Csv => "csv",
+            Format::Parquet => "parquet",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What happens to a record that does not fit its format or the column list.
+///
+/// The syntax of a record is always checked, values only of the columns a query reads.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum OnError {
+    /// The query fails, naming file, line and column.
+    #[default]
+    Fail,
+    /// The record is left out and counted.
+    Skip,
+    /// The record is left out, counted and appended to this file as a line of JSON.
+    DeadLetter(PathBuf),
+}
+
+/// How CSV is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CsvOptions {
+    /// The first record names the columns.
+    pub header: bool,
+    /// Between two fields.
+    pub delimiter: u8,
+}
+
+impl Default for CsvOptions {
+    fn default() -> Self {
+        Self {
+            header: true,
+            delimiter: b',',
+        }
+    }
+}
+
+/// Reads the files of one table.
+#[derive(Debug)]
+pub struct FileReader {
+    schema: SchemaRef,
+    format: Format,
+    csv: CsvOptions,
+    policy: Arc<Policy>,
+}
+
+impl FileReader {
+    /// A reader that gives rows of `schema`.
+    ///
+    /// # Errors
+    /// [`StreamError::Schema`] when the format cannot hold a column's type.
+    pub fn new(
+        table: &str,
+        schema: SchemaRef,
+        format: Format,
+        csv: CsvOptions,
+        on_error: OnError,
+    ) -> Result<Self, StreamError> {
+        if format == Format::Csv {
+            refuse_nested(table, &schema)?;
+        }
+        Ok(Self {
+            schema,
+            format,
+            csv,
+            policy: Arc::new(Policy::new(on_error)),
+        })
+    }
+
+    pub(crate) fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    pub(crate) fn malformed_records(&self) -> u64 {
+        self.policy.count()
+    }
+
+    pub(crate) fn filter_pushdown(&self, filters: &[&Expr]) -> Vec<TableProviderFilterPushDown> {
+        let each = match self.format {
+            Format::Parquet => TableProviderFilterPushDown::Inexact,
+            Format::Json | Format::Csv => TableProviderFilterPushDown::Unsupported,
+        };
+        vec![each; filters.len()]
+    }
+
+    /// A plan that reads `files`, each partition a share of whole files of about the same size.
+    pub(crate) async fn plan(
+        &self,
+        name: &str,
+        state: &dyn Session,
+        files: Vec<FileEntry>,
+        request: ScanRequest<'_>,
+    ) -> Result<Arc<dyn ExecutionPlan>, StreamError> {
+        if self.format == Format::Parquet {
+            return parquet::plan(&self.schema, state, &files, request).await;
+        }
+        let schema = project(&self.schema, request.projection)?;
+        let label = format!("{name} format={}, files={}", self.format, files.len());
+        let partitions = shares(files, state.config().target_partitions())
+            .into_iter()
+            .map(|files| {
+                Arc::new(RowPartition {
+                    files: files.into(),
+                    format: self.format,
+                    csv: self.csv,
+                    table: Arc::clone(&self.schema),
+                    schema: Arc::clone(&schema),
+                    policy: Arc::clone(&self.policy),
+                }) as Arc<dyn ScanPartition>
+            })
+            .collect();
+        Ok(ScanExec::plan(label, schema, partitions, request.limit))
+    }
+}
+
+/// Splits `files` into at most `most` shares: the largest files first, each to the smallest share so far.
+fn shares(mut files: Vec<FileEntry>, most: usize) -> Vec<Vec<FileEntry>> {
+    let count = files.len().min(most.max(1));
+    if count <= 1 {
+        return if files.is_empty() {
+            vec![]
+        } else {
+            vec![files]
+        };
+    }
+    files.sort_by_key(|file| std::cmp::Reverse(file.len));
+    let mut shares: Vec<(u64, Vec<FileEntry>)> = vec![(0, vec![]); count];
+    for file in files {
+        if let Some((bytes, share)) = shares.iter_mut().min_by_key(|(bytes, _)| *bytes) {
+            // Even an empty file counts, or all of them would end up in one share.
+            *bytes += file.len + 1;
+            share.push(file);
+        }
+    }
+    shares.into_iter().map(|(_, share)| share).collect()
+}
+
+fn refuse_nested(table: &str, schema: &SchemaRef) -> Result<(), StreamError> {
+    for field in schema.fields() {
+        let binary = matches!(
+            field.data_type(),
+            DataType::Binary
+                | DataType::LargeBinary
+                | DataType::BinaryView
+                | DataType::FixedSizeBinary(_)
+        );
+        if field.data_type().is_nested() || binary {
+            return Err(StreamError::Schema {
+                table: table.to_owned(),
+                reason: format!(
+                    "column '{}' has type {}, which CSV cannot hold",
+                    field.name(),
+                    field.data_type()
+                ),
+                help: "declare it as TEXT, or use format = 'json' or 'parquet'".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_even_and_hold_every_file_once() {
+        let file = |len: u64| FileEntry {
+            path: PathBuf::from(len.to_string()),
+            len,
+            modified_nanos: 0,
+        };
+        assert!(shares(vec![], 4).is_empty());
+        let split = shares([9, 1, 5, 4, 0, 3].map(file).into(), 2);
+        let bytes: Vec<u64> = split
+            .iter()
+            .map(|share| share.iter().map(|f| f.len).sum())
+            .collect();
+        assert_eq!(bytes, [12, 10]);
+        assert_eq!(split.iter().map(Vec::len).sum::<usize>(), 6);
+        assert_eq!(shares([0, 0, 0].map(file).into(), 8).len(), 3);
+    }
+}

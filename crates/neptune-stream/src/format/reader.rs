@@ -1,0 +1,459 @@
+//! The stream of one partition of row-format files.
+//!
+//! Blocks are read ahead on the blocking pool; records are decoded inside the task's own poll, so that a
+//! suspended task stops here too. A batch is made of a window of raw records: when decoding it fails, and only
+//! then, the records are tried one by one to find the malformed ones.
+
+use std::fs::File;
+use std::future::poll_fn;
+use std::io::{self, Read};
+use std::ops::Range;
+use std::sync::Arc;
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::runtime::SpawnedTask;
+use datafusion::common::stats::Precision;
+use datafusion::common::{DataFusionError, Result, Statistics};
+use datafusion::execution::SendableRecordBatchStream;
+use datafusion::physical_plan::metrics::Count;
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use futures::stream;
+use neptune_exec::yielding::poll_yield;
+
+use crate::error::StreamError;
+use crate::format::decode::{Layout, RowDecoder};
+use crate::format::malformed::{Policy, Rejected};
+use crate::format::records::{Found, Splitter, trim_end_of_line};
+use crate::format::{CsvOptions, Format};
+use crate::scan::{ScanContext, ScanPartition};
+use crate::source::FileEntry;
+
+/// Bytes read at a time.
+const BLOCK_BYTES: usize = 256 << 10;
+/// Rows per batch: converting more of them at once would make a long poll.
+const WINDOW_ROWS: usize = 2048;
+/// A window ends early when its records have this many bytes.
+const WINDOW_BYTES: usize = 1 << 20;
+/// Records decoded between two yield points.
+const YIELD_EVERY: usize = 64;
+
+/// Some files of one table in one row format.
+#[derive(Debug)]
+pub(crate) struct RowPartition {
+    pub(crate) files: Arc<[FileEntry]>,
+    pub(crate) format: Format,
+    pub(crate) csv: CsvOptions,
+    /// All columns of the table.
+    pub(crate) table: SchemaRef,
+    /// The columns wanted.
+    pub(crate) schema: SchemaRef,
+    pub(crate) policy: Arc<Policy>,
+}
+
+impl ScanPartition for RowPartition {
+    fn open(&self, cx: &ScanContext) -> Result<SendableRecordBatchStream> {
+        let reader = RowReader {
+            files: Arc::clone(&self.files),
+            format: self.format,
+            csv: self.csv,
+            table: Arc::clone(&self.table),
+            schema: Arc::clone(&self.schema),
+            policy: Arc::clone(&self.policy),
+            malformed: cx.malformed.clone(),
+            splitter: Splitter::new(self.format, self.csv.delimiter),
+            most_rows: cx.batch_size.min(WINDOW_ROWS),
+            blocks: Blocks::new(Arc::clone(&self.files)),
+            window: Window::default(),
+            file: None,
+        };
+        let batches = stream::try_unfold(reader, |mut reader| async move {
+            let batch = reader.next_batch().await.map_err(DataFusionError::from)?;
+            Ok(batch.map(|batch| (batch, reader)))
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            Arc::clone(&self.schema),
+            batches,
+        )))
+    }
+
+    fn statistics(&self) -> Statistics {
+        let bytes: u64 = self.files.iter().map(|file| file.len).sum();
+        let bytes = usize::try_from(bytes).map_or(Precision::Absent, Precision::Inexact);
+        Statistics::new_unknown(&self.schema).with_total_byte_size(bytes)
+    }
+}
+
+/// The file being read.
+struct OpenFile {
+    index: usize,
+    /// Its last block has arrived.
+    ended: bool,
+    /// Line of the next record.
+    line: u64,
+    /// Known once the header has been seen.
+    layout: Option<Layout>,
+    decoder: Option<RowDecoder>,
+}
+
+/// Raw bytes of the records that make the next batch, and of what follows them.
+#[derive(Default)]
+struct Window {
+    data: Vec<u8>,
+    /// Where the first byte that is in no record yet stands.
+    rest: usize,
+    records: Vec<(Range<usize>, u64)>,
+    /// What the splitter turned down.
+    rejected: Vec<Rejected>,
+}
+
+impl Window {
+    /// Forgets the records, keeps what follows them.
+    fn begin(&mut self) {
+        self.data.drain(..self.rest);
+        self.rest = 0;
+        self.records.clear();
+        self.rejected.clear();
+    }
+
+    fn append(&mut self, block: Vec<u8>) {
+        if self.data.is_empty() {
+            self.data = block;
+        } else {
+            self.data.extend_from_slice(&block);
+        }
+    }
+
+    fn has_rows(&self) -> bool {
+        !self.records.is_empty() || !self.rejected.is_empty()
+    }
+
+    fn bytes(&self, range: &Range<usize>) -> &[u8] {
+        self.data.get(range.clone()).unwrap_or_default()
+    }
+}
+
+struct RowReader {
+    files: Arc<[FileEntry]>,
+    format: Format,
+    csv: CsvOptions,
+    table: SchemaRef,
+    schema: SchemaRef,
+    policy: Arc<Policy>,
+    malformed: Count,
+    splitter: Splitter,
+    most_rows: usize,
+    blocks: Blocks,
+    window: Window,
+    file: Option<OpenFile>,
+}
+
+impl RowReader {
+    async fn next_batch(&mut self) -> Result<Option<RecordBatch>, StreamError> {
+        while self.gather().await? {
+            if let Some(batch) = self.decode().await? {
+                return Ok(Some(batch));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Fills the window with records of one file; false at the end of the last file.
+    async fn gather(&mut self) -> Result<bool, StreamError> {
+        self.window.begin();
+        loop {
+            if self.split()? {
+                return Ok(true);
+            }
+            if self.file.as_ref().is_none_or(|file| file.ended) {
+                if self.window.has_rows() {
+                    return Ok(true);
+                }
+                self.file = None;
+            }
+            let Some(block) = self.blocks.next().await? else {
+                return Ok(false);
+            };
+            self.take(block);
+        }
+    }
+
+    fn take(&mut self, mut block: Block) {
+        match &mut self.file {
+            Some(file) => file.ended = block.last,
+            None => {
+                if block.data.starts_with(b"\xef\xbb\xbf") {
+                    // A byte order mark says nothing in UTF-8.
+                    block.data.drain(..3);
+                }
+                self.file = Some(OpenFile {
+                    index: block.file,
+                    ended: block.last,
+                    line: 1,
+                    layout: None,
+                    decoder: None,
+                });
+            }
+        }
+        self.window.append(block.data);
+    }
+
+    /// Finds records in the bytes at hand; true when the window is full.
+    fn split(&mut self) -> Result<bool, StreamError> {
+        let (Some(file), window) = (&mut self.file, &mut self.window) else {
+            return Ok(false);
+        };
+        loop {
+            if window.records.len() >= self.most_rows
+                || window.rest >= WINDOW_BYTES && window.has_rows()
+            {
+                return Ok(true);
+            }
+            let rest = window.data.get(window.rest..).unwrap_or_default();
+            if rest.is_empty() {
+                return Ok(false);
+            }
+            let line = file.line;
+            let (bytes, lines, bad) = match self.splitter.first(rest, file.ended) {
+                Found::More => return Ok(false),
+                Found::Record { bytes, lines } => (bytes, lines, None),
+                Found::Bad {
+                    bytes,
+                    lines,
+                    reason,
+                } => (bytes, lines, Some(reason)),
+            };
+            let range = window.rest..window.rest + bytes;
+            window.rest = range.end;
+            file.line += lines;
+            let record = window.data.get(range.clone()).unwrap_or_default();
+            let raw = trim_end_of_line(record);
+            if let Some(reason) = bad {
+                window.rejected.push(Rejected {
+                    line,
+                    column: None,
+                    reason: reason.to_owned(),
+                    raw: raw.to_vec(),
+                });
+                continue;
+            }
+            let blank = match self.format {
+                Format::Csv => raw.is_empty(),
+                _ => raw.iter().all(u8::is_ascii_whitespace),
+            };
+            if blank {
+                continue;
+            }
+            if file.layout.is_none() {
+                let entry = entry(&self.files, file.index)?;
+                let header = self.format == Format::Csv && self.csv.header;
+                file.layout = Some(match self.format {
+                    Format::Csv => Layout::csv(
+                        &self.table,
+                        &self.schema,
+                        self.csv,
+                        header.then_some(record),
+                        entry,
+                    )?,
+                    _ => Layout::json(&self.schema),
+                });
+                if header {
+                    continue;
+                }
+            }
+            window.records.push((range, line));
+        }
+    }
+
+    /// Decodes the window's records; `None` when none of them is left.
+    async fn decode(&mut self) -> Result<Option<RecordBatch>, StreamError> {
+        let (Some(file), window) = (&mut self.file, &mut self.window) else {
+            return Ok(None);
+        };
+        let entry = entry(&self.files, file.index)?;
+        let (Some(layout), false) = (&file.layout, window.records.is_empty()) else {
+            let rejected = std::mem::take(&mut window.rejected);
+            self.malformed.add(rejected.len());
+            self.policy.reject(entry, rejected).await?;
+            return Ok(None);
+        };
+        let first_line = window.records.first().map(|(_, line)| *line);
+        let broken = |reason: String| StreamError::Malformed {
+            file: entry.path.clone(),
+            line: first_line,
+            column: None,
+            reason,
+        };
+
+        // Sized to what is needed: a micro-batch of ten rows should not allocate for thousands.
+        let rows = window.records.len();
+        let mut decoder = match file.decoder.take() {
+            Some(decoder) if decoder.capacity() >= rows => decoder,
+            _ => RowDecoder::new(layout, rows.next_power_of_two()).map_err(broken)?,
+        };
+        let mut batch = Ok(None);
+        for (index, (range, _)) in window.records.iter().enumerate() {
+            if index % YIELD_EVERY == 0 {
+                poll_fn(poll_yield).await;
+            }
+            batch = decoder.push(window.bytes(range)).map(|()| None);
+            if batch.is_err() {
+                break;
+            }
+        }
+        if batch.is_ok() {
+            batch = decoder.finish();
+        }
+        if let Ok(batch) = batch {
+            file.decoder = Some(decoder);
+            if window.rejected.is_empty() {
+                return Ok(batch);
+            }
+            let rejected = std::mem::take(&mut window.rejected);
+            self.malformed.add(rejected.len());
+            self.policy.reject(entry, rejected).await?;
+            return Ok(batch);
+        }
+
+        let mut rejected = std::mem::take(&mut window.rejected);
+        let mut sound = Vec::with_capacity(rows);
+        for (index, (range, line)) in window.records.iter().enumerate() {
+            if index % YIELD_EVERY == 0 {
+                poll_fn(poll_yield).await;
+            }
+            let record = window.bytes(range);
+            match layout.fault(record) {
+                None => sound.push(range),
+                Some(fault) => rejected.push(Rejected {
+                    line: *line,
+                    column: fault.column,
+                    reason: fault.reason,
+                    raw: trim_end_of_line(record).to_vec(),
+                }),
+            }
+        }
+        rejected.sort_by_key(|record| record.line);
+        self.malformed.add(rejected.len());
+        self.policy.reject(entry, rejected).await?;
+        let mut decoder =
+            RowDecoder::new(layout, sound.len().next_power_of_two()).map_err(broken)?;
+        for range in sound {
+            decoder.push(window.bytes(range)).map_err(broken)?;
+        }
+        let batch = decoder.finish().map_err(broken)?;
+        file.decoder = Some(decoder);
+        Ok(batch)
+    }
+}
+
+fn entry(files: &[FileEntry], index: usize) -> Result<&FileEntry, StreamError> {
+    files
+        .get(index)
+        .ok_or_else(|| StreamError::lost("a block of no file"))
+}
+
+/// A piece of a file.
+struct Block {
+    /// Which file.
+    file: usize,
+    data: Vec<u8>,
+    /// No more of this file follows.
+    last: bool,
+}
+
+/// Reads files one after the other, one block ahead of the reader.
+struct Blocks {
+    reading: Option<Reading>,
+    idle: Option<Cursor>,
+}
+
+impl Blocks {
+    fn new(files: Arc<[FileEntry]>) -> Self {
+        Self {
+            reading: None,
+            idle: Some(Cursor {
+                files,
+                index: 0,
+                file: None,
+                offset: 0,
+            }),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Option<Block>, StreamError> {
+        if self.reading.is_none() {
+            let Some(cursor) = self.idle.take() else {
+                return Ok(None);
+            };
+            self.reading = Some(cursor.start());
+        }
+        let Some(task) = &mut self.reading else {
+            return Ok(None);
+        };
+        let (cursor, block) = task.await.map_err(StreamError::lost)?;
+        self.reading = None;
+        let block = block?;
+        if block.is_some() && cursor.index < cursor.files.len() {
+            self.reading = Some(cursor.start());
+        }
+        Ok(block)
+    }
+}
+
+/// A block on its way, with where the one after it begins.
+type Reading = SpawnedTask<(Cursor, Result<Option<Block>, StreamError>)>;
+
+/// Where the next block begins.
+struct Cursor {
+    files: Arc<[FileEntry]>,
+    index: usize,
+    file: Option<File>,
+    offset: u64,
+}
+
+impl Cursor {
+    fn start(mut self) -> Reading {
+        SpawnedTask::spawn_blocking(move || {
+            let block = self.read();
+            (self, block)
+        })
+    }
+
+    fn read(&mut self) -> Result<Option<Block>, StreamError> {
+        let Some(entry) = self.files.get(self.index) else {
+            return Ok(None);
+        };
+        let failed = |error| StreamError::io("read", &entry.path)(error);
+        let mut file = match self.file.take() {
+            Some(file) => file,
+            None => File::open(&entry.path).map_err(failed)?,
+        };
+        let left = entry.len.saturating_sub(self.offset);
+        let bytes = usize::try_from(left).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
+        let mut data = Vec::with_capacity(bytes);
+        file.by_ref()
+            .take(bytes as u64)
+            .read_to_end(&mut data)
+            .map_err(failed)?;
+        if data.len() < bytes {
+            let kind = io::ErrorKind::UnexpectedEof;
+            return Err(failed(io::Error::new(
+                kind,
+                "it has become shorter since it was found",
+            )));
+        }
+        self.offset += bytes as u64;
+        let block = Block {
+            file: self.index,
+            data,
+            last: self.offset >= entry.len,
+        };
+        if block.last {
+            self.index += 1;
+            self.offset = 0;
+        } else {
+            self.file = Some(file);
+        }
+        Ok(Some(block))
+    }
+}

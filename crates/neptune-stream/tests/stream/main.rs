@@ -1,0 +1,13 @@
+//! The stream engine from the outside: declared tables inside real queries. One binary, because each links
+//! all of DataFusion.
+
+// The lints that forbid these make an exception only for functions marked as tests.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+mod connectors;
+mod files;
+mod helpers;
+mod malformed;
+mod ranges;
+mod shared;
+mod sinks;

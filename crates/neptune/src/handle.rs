@@ -1,0 +1,167 @@
+//! The handle of a running job: suspend, resume, cancel, progress, await.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::common::Result as EngineResult;
+use neptune_exec::{Executor, Job, JobSettings, Percentiles, TaskError};
+use neptune_sched::{Class, JobId};
+use serde::Serialize;
+use tokio::task::JoinHandle;
+
+use crate::error::NeptuneError;
+
+/// How often the `kill` policy may restart a job before it is left alone: a job that is killed for ever makes
+/// no progress, and no policy may starve batch work.
+const MAX_KILLS: u32 = 20;
+
+/// Where a job stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobState {
+    /// It runs, or waits for a slot.
+    Running,
+    /// Its user suspended it.
+    Suspended,
+    /// It ended; the result says how.
+    Ended,
+}
+
+/// What a job has done so far.
+#[derive(Debug, Clone, Serialize)]
+pub struct JobProgress {
+    /// Its name.
+    pub name: String,
+    /// Its class.
+    pub class: Class,
+    /// Where it stands.
+    pub state: JobState,
+    /// Tasks that exist.
+    pub tasks: usize,
+    /// Bytes they hold in the memory pool.
+    pub memory_bytes: usize,
+    /// How often one of them was suspended.
+    pub suspensions: u64,
+    /// Request to suspended, in milliseconds.
+    pub suspend_ms: Percentiles,
+    /// How often the `kill` policy restarted it.
+    pub kills: u32,
+    /// Time since it was submitted.
+    pub elapsed: Duration,
+}
+
+/// A submitted job. Awaiting it gives its result; dropping it cancels it.
+#[derive(Debug)]
+#[must_use = "dropping the handle cancels the job"]
+pub struct JobHandle<T = Vec<RecordBatch>> {
+    job: Arc<Job>,
+    submitted: Instant,
+    driver: JoinHandle<Result<T, NeptuneError>>,
+}
+
+impl<T: Send + 'static> JobHandle<T> {
+    /// Runs what `attempt` makes, again each time the `kill` policy takes its slot.
+    pub(crate) fn start<F>(
+        executor: &Executor,
+        settings: &JobSettings,
+        mut attempt: impl FnMut() -> F + Send + 'static,
+    ) -> Self
+    where
+        F: Future<Output = EngineResult<T>> + Send + 'static,
+    {
+        let job = executor.job(settings);
+        let (runner, mine) = (executor.clone(), Arc::clone(&job));
+        let driver = executor.handle(settings.class).spawn(async move {
+            loop {
+                match runner.spawn(&mine, attempt()).await {
+                    Err(TaskError::Killed) => {
+                        // The killed attempt gives everything back before the next one asks for it.
+                        mine.drained().await;
+                        if mine.attempt() >= MAX_KILLS {
+                            mine.set_killable(false);
+                        }
+                    }
+                    Ok(result) => return Ok(result?),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        });
+        Self { job, submitted: Instant::now(), driver }
+    }
+}
+
+impl<T> JobHandle<T> {
+    /// The job's identity.
+    #[must_use]
+    pub fn id(&self) -> JobId {
+        self.job.id()
+    }
+
+    /// The job, for what only the runtime knows.
+    #[must_use]
+    pub fn job(&self) -> &Arc<Job> {
+        &self.job
+    }
+
+    /// Suspends all its tasks; returns when none of them runs any more.
+    pub async fn suspend(&self) {
+        self.job.suspend().await;
+    }
+
+    /// Lets a suspended job go on.
+    pub fn resume(&self) {
+        self.job.resume();
+    }
+
+    /// Cancels it; awaiting it gives [`TaskError::Cancelled`].
+    pub fn cancel(&self) {
+        self.job.cancel();
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn progress(&self) -> JobProgress {
+        let stats = self.job.suspensions();
+        JobProgress {
+            name: self.job.name().to_string(),
+            class: self.job.class(),
+            state: if self.driver.is_finished() {
+                JobState::Ended
+            } else if self.job.is_held() {
+                JobState::Suspended
+            } else {
+                JobState::Running
+            },
+            tasks: self.job.live_tasks(),
+            memory_bytes: self.job.memory(),
+            suspensions: stats.count,
+            suspend_ms: stats.suspend.percentiles(),
+            kills: self.job.attempt(),
+            elapsed: self.submitted.elapsed(),
+        }
+    }
+}
+
+impl<T> Future for JobHandle<T> {
+    type Output = Result<T, NeptuneError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Poll::Ready(match std::task::ready!(Pin::new(&mut self.driver).poll(cx)) {
+            Ok(result) => result,
+            Err(_) if self.job.is_cancelled() => Err(TaskError::Cancelled.into()),
+            Err(_) => Err(TaskError::Shutdown.into()),
+        })
+    }
+}
+
+impl<T> Drop for JobHandle<T> {
+    fn drop(&mut self) {
+        if !self.driver.is_finished() {
+            self.job.cancel();
+            self.driver.abort();
+        }
+    }
+}

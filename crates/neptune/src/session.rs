@@ -1,0 +1,216 @@
+//! A session: DataFusion's `SessionContext` on an executor that knows classes.
+
+use std::sync::Arc;
+
+use datafusion::common::DataFusionError;
+use datafusion::common::config::ExtensionOptions;
+use datafusion::dataframe::DataFrame;
+use datafusion::execution::memory_pool::{
+    FairSpillPool, MemoryPool, TrackConsumersPool, UnboundedMemoryPool,
+};
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
+use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::collect;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use neptune_exec::{
+    Executor, ExecutorConfig, JobRule, JobSettings, NeptuneOptions, YieldRule, cpu_quota,
+};
+use neptune_sched::{Class, PolicyName};
+
+use crate::error::NeptuneError;
+use crate::handle::JobHandle;
+
+/// Sets a session up. Made by [`Session::builder`].
+#[derive(Debug, Clone)]
+pub struct SessionBuilder {
+    config: SessionConfig,
+    options: NeptuneOptions,
+}
+
+impl SessionBuilder {
+    /// Any `neptune.*` or `datafusion.*` setting, as `SET key = 'value'` would.
+    ///
+    /// # Errors
+    /// If there is no such setting or the value does not fit; the message names both.
+    pub fn set(mut self, key: &str, value: &str) -> Result<Self, NeptuneError> {
+        match key.strip_prefix("neptune.") {
+            Some(own) => self.options.set(own, value)?,
+            None => self.config.options_mut().set(key, value)?,
+        }
+        Ok(self)
+    }
+
+    /// Tasks that run at a time; also the number of partitions, unless that is set by itself.
+    #[must_use]
+    pub fn slots(mut self, slots: usize) -> Self {
+        // Cannot fail: the value is a number of at least one.
+        let _ = self.options.set("slots", &slots.max(1).to_string());
+        self
+    }
+
+    /// The scheduling policy to begin with.
+    #[must_use]
+    pub fn policy(mut self, policy: PolicyName) -> Self {
+        self.options.policy = policy;
+        self
+    }
+
+    /// DataFusion's configuration to start from.
+    #[must_use]
+    pub fn config(mut self, config: SessionConfig) -> Self {
+        self.config = config;
+        self
+    }
+
+    /// Starts the executor and makes the session.
+    ///
+    /// # Errors
+    /// If threads cannot be started or the runtime environment cannot be made.
+    pub fn build(self) -> Result<Session, NeptuneError> {
+        let Self { mut config, mut options } = self;
+        let memory: Arc<dyn MemoryPool> = match options.memory_limit {
+            0 => Arc::new(UnboundedMemoryPool::default()),
+            limit => Arc::new(TrackConsumersPool::new(
+                FairSpillPool::new(limit),
+                std::num::NonZeroUsize::MIN.saturating_add(4),
+            )),
+        };
+        let executor = Executor::start(ExecutorConfig {
+            sched: options.sched.clone(),
+            policy: options.policy,
+            realtime: options.os_realtime,
+            demote: options.os_demote,
+            memory,
+            cpu_quota: cpu_quota(),
+        })?;
+        options.executor = Some(executor.clone());
+        let default_partitions = SessionConfig::new().target_partitions();
+        if config.target_partitions() == default_partitions {
+            config = config.with_target_partitions(options.slots);
+        }
+        config = config.with_information_schema(true).with_option_extension(options);
+        config.options_mut().sql_parser.collect_spans = true;
+        let runtime =
+            RuntimeEnvBuilder::new().with_memory_pool(executor.memory_pool()).build_arc()?;
+        Ok(Session { context: context(config, runtime), executor })
+    }
+}
+
+fn context(
+    config: SessionConfig,
+    runtime: Arc<RuntimeEnv>,
+) -> SessionContext {
+    let state = SessionStateBuilder::new()
+        .with_config(config)
+        .with_runtime_env(runtime)
+        .with_default_features()
+        .with_physical_optimizer_rule(Arc::new(YieldRule))
+        .with_physical_optimizer_rule(Arc::new(JobRule))
+        .build();
+    SessionContext::new_with_state(state)
+}
+
+/// DataFusion with job classes: every query of [`context`](Self::context) runs as a job of the class that
+/// `SET neptune.job.class` last said. Clones share everything.
+///
+/// ```
+/// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+/// let session = neptune::Session::new()?;
+/// let context = session.context();
+/// context.sql("SET neptune.job.class = 'stream'").await?;
+/// let rows = context.sql("SELECT 1 + 1 AS two").await?.collect().await?;
+/// assert_eq!(rows[0].num_rows(), 1);
+/// # Ok::<(), neptune::NeptuneError>(())
+/// # }).unwrap();
+/// ```
+#[derive(Clone)]
+pub struct Session {
+    context: SessionContext,
+    executor: Executor,
+}
+
+impl std::fmt::Debug for Session {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session").field("executor", &self.executor).finish_non_exhaustive()
+    }
+}
+
+impl Session {
+    /// A session with the default settings: as many slots as the process may use cores, the `neptune` policy.
+    ///
+    /// # Errors
+    /// As [`SessionBuilder::build`].
+    pub fn new() -> Result<Self, NeptuneError> {
+        Self::builder().build()
+    }
+
+    /// Begins a session with settings.
+    #[must_use]
+    pub fn builder() -> SessionBuilder {
+        SessionBuilder { config: SessionConfig::new(), options: NeptuneOptions::default() }
+    }
+
+    /// DataFusion's context, for everything that it offers.
+    #[must_use]
+    pub fn context(&self) -> &SessionContext {
+        &self.context
+    }
+
+    /// The executor that runs this session's jobs.
+    #[must_use]
+    pub fn executor(&self) -> &Executor {
+        &self.executor
+    }
+
+    /// The `neptune.*` settings as they are now.
+    #[must_use]
+    pub fn options(&self) -> NeptuneOptions {
+        let state = self.context.state_ref();
+        let state = state.read();
+        state.config_options().extensions.get::<NeptuneOptions>().cloned().unwrap_or_default()
+    }
+
+    /// The settings of a job of `class` that starts now.
+    #[must_use]
+    pub fn job_settings(&self, name: &str, class: Class) -> JobSettings {
+        JobSettings { class, ..self.options().job_settings(name) }
+    }
+
+    /// Runs a query as a job of the session's present class and collects its rows. It is planned as a task of the job too.
+    ///
+    /// Under the `kill` policy the job may be cancelled and run again before it has ended; as its rows are handed
+    /// out only then, the answer is that of one complete run.
+    #[must_use]
+    pub fn submit(&self, query: DataFrame) -> JobHandle {
+        self.submit_as(query, self.options().job_settings("query"))
+    }
+
+    /// As [`submit`](Self::submit), with settings of the job's own.
+    #[must_use]
+    pub fn submit_as(&self, query: DataFrame, settings: JobSettings) -> JobHandle {
+        let settings = JobSettings { killable: true, ..settings };
+        let query = with_class(query, settings.class).map(Arc::new);
+        JobHandle::start(&self.executor, &settings, move || {
+            let query = query.as_ref().map(Arc::clone).map_err(ToString::to_string);
+            async move {
+                let query = query.map_err(DataFusionError::Configuration)?;
+                let plan = query.0.create_physical_plan(&query.1).await?;
+                collect(plan, query.0.task_ctx()).await
+            }
+        })
+    }
+}
+
+/// The parts of `query`, to be planned under the settings of `class`: it decides, for instance, whether batches are cut.
+fn with_class(
+    query: DataFrame,
+    class: Class,
+) -> Result<(SessionState, LogicalPlan), DataFusionError> {
+    let (mut state, plan) = query.into_parts();
+    let extensions = &state.config_options().extensions;
+    if extensions.get::<NeptuneOptions>().is_none_or(|options| options.job_class != class) {
+        state.config_mut().options_mut().set("neptune.job.class", class.name())?;
+    }
+    Ok((state, plan))
+}
