@@ -133,7 +133,7 @@ pub(crate) async fn run_query(context: &SessionContext, query: &Query) -> Result
 }
 
 /// The session itself, or one that shares its tables and differs in the settings.
-fn with_settings(
+pub(crate) fn with_settings(
     context: &SessionContext,
     settings: &[(String, String)],
 ) -> datafusion::error::Result<SessionContext> {

@@ -32,6 +32,16 @@ pub enum Realtime {
     Off,
 }
 
+impl From<Realtime> for neptune_exec::Realtime {
+    fn from(given: Realtime) -> Self {
+        match given {
+            Realtime::Auto => Self::Auto,
+            Realtime::On => Self::On,
+            Realtime::Off => Self::Off,
+        }
+    }
+}
+
 /// Arguments of `neptune bench`.
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
@@ -255,7 +265,11 @@ mod tests {
 
     fn suites() -> Vec<Box<dyn Suite>> {
         let shared = || Box::new(Baseline::shared_runtime());
-        vec![Box::new(Preempt::new(shared(), vec![shared()]))]
+        vec![Box::new(Preempt::new(
+            shared(),
+            vec![shared()],
+            neptune_exec::Realtime::Off,
+        ))]
     }
 
     #[test]

@@ -30,11 +30,6 @@ pub trait Running {
     /// Makes the futures of probes; called for each on the driver's thread, so it must be quick.
     fn probes(&self) -> Box<dyn FnMut() -> BoxFuture<'static, Result<()>> + Send>;
 
-    /// What raises the driver's thread to where a source of a stream would run.
-    fn driver_start(&self) -> Box<dyn FnOnce() + Send> {
-        Box::new(|| {})
-    }
-
     /// Starts the workload's batch loop at query `from`. There is at most one.
     fn start_batch(&mut self, from: usize);
 
@@ -49,7 +44,8 @@ pub trait Running {
         false
     }
 
-    /// Further figures for the report, such as the longest poll by operator, gathered since the start.
+    /// Further figures for the report, such as the longest poll by operator, gathered since the design was made: those
+    /// of a later stretch replace those of an earlier one.
     fn figures(&self) -> BTreeMap<String, Value> {
         BTreeMap::new()
     }

@@ -22,11 +22,13 @@ use crate::baseline;
 use crate::batch::BatchLog;
 use crate::cpu_time;
 use crate::design::{Design, Running};
+use crate::driver;
 use crate::error::{BenchError, Result};
 use crate::machine::Machine;
 use crate::openloop::{self, Arrivals, Bound, Settings};
 use crate::quota::{self, Throttling};
 use crate::suite::{Context, Findings, Suite};
+use neptune_exec::Realtime;
 
 mod figures;
 
@@ -49,13 +51,22 @@ const MOST_ROUNDS: u32 = 8;
 pub struct Preempt {
     reference: Box<dyn Design>,
     designs: Vec<Box<dyn Design>>,
+    realtime: Realtime,
 }
 
 impl Preempt {
     /// Compares `designs` with each other and with the two halves of the load run by themselves on
-    /// `reference`.
-    pub fn new(reference: Box<dyn Design>, designs: Vec<Box<dyn Design>>) -> Self {
-        Self { reference, designs }
+    /// `reference`. The load driver's thread is raised as `realtime` says, alike for every design.
+    pub fn new(
+        reference: Box<dyn Design>,
+        designs: Vec<Box<dyn Design>>,
+        realtime: Realtime,
+    ) -> Self {
+        Self {
+            reference,
+            designs,
+            realtime,
+        }
     }
 }
 
@@ -123,6 +134,7 @@ impl Suite for Preempt {
                     load: loads[index],
                     length: stretches.length,
                     seed: context.seed.wrapping_add(round.into()),
+                    realtime: self.realtime,
                 };
                 plan.measure(context, &weights, &mut cases[index])?;
             }
@@ -192,6 +204,7 @@ struct Stretch<'a> {
     load: Load<'a>,
     length: Duration,
     seed: u64,
+    realtime: Realtime,
 }
 
 impl Stretch<'_> {
@@ -259,7 +272,8 @@ impl Stretch<'_> {
             seed: self.seed,
         };
         let mut settings = Settings::new(arrivals, bound);
-        settings.on_thread_start = running.driver_start();
+        let realtime = self.realtime;
+        settings.on_thread_start = Box::new(move || driver::raise(realtime));
         let mut probes = running.probes();
         let outcome = openloop::run(&running.probe_handle(), settings, move |_| probes())?;
         match &outcome.first_error {

@@ -1,15 +1,19 @@
 //! `bench suspend`: how quickly running queries can be suspended and resumed, wherever it strikes.
 //!
 //! Each query runs again and again until its time is over; meanwhile it is suspended at seeded random
-//! instants and resumed after a seeded random pause. The times are the runtime's own, from the request
-//! to the event: measured from here they would include how long this thread waits for a core. Every
-//! run must give as many rows as one that is left alone.
+//! instants and resumed after a seeded random pause. The times are those of the job: from the request until
+//! none of its tasks is polled any more, and from the request until the first of those that waited is polled
+//! again. They are taken by a driver on a raised thread of its own, and include its own waking, so they are upper
+//! bounds; what the runtime measured per task is reported besides. Every run must give as many rows as one
+//! that is left alone.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
+use neptune_exec::Realtime;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;
@@ -17,6 +21,7 @@ use tokio::runtime::Handle;
 
 use crate::batch::Query;
 use crate::chart::{BarChart, BarGroup, Chart};
+use crate::driver;
 use crate::error::{BenchError, Result};
 use crate::report::{Case, Table, figure};
 use crate::stats::Latencies;
@@ -31,7 +36,7 @@ const MEAN_RUN: Duration = Duration::from_millis(15);
 const LONGEST_PAUSE: Duration = Duration::from_millis(4);
 
 /// A runtime that can suspend what it runs.
-pub trait Suspender {
+pub trait Suspender: Sync {
     /// A runtime on which the requests are made; it must not be the one that runs batch.
     fn handle(&self) -> Handle;
 
@@ -62,6 +67,10 @@ pub struct JobEnd {
     pub longest_poll: Duration,
     /// The operator in which that was.
     pub longest_poll_operator: Option<String>,
+    /// Request to suspended of each of its tasks, as the runtime measured it.
+    pub task_suspend: neptune_exec::Latencies,
+    /// Request or slot to polled again of each of its tasks, likewise.
+    pub task_resume: neptune_exec::Latencies,
 }
 
 /// Makes a runtime with the workload's tables.
@@ -71,14 +80,17 @@ pub type MakeSuspender = Box<dyn Fn(&Workload) -> Result<Box<dyn Suspender>>>;
 pub struct Suspend {
     suspender: MakeSuspender,
     queries: Option<Vec<Query>>,
+    realtime: Realtime,
 }
 
 impl Suspend {
-    /// Suspends the 22 queries of TPC-H and a query for each kind of operator.
-    pub fn new(suspender: MakeSuspender) -> Self {
+    /// Suspends the 22 queries of TPC-H and a query for each kind of operator. The driver's thread is
+    /// raised as `realtime` says.
+    pub fn new(suspender: MakeSuspender, realtime: Realtime) -> Self {
         Self {
             suspender,
             queries: None,
+            realtime,
         }
     }
 }
@@ -89,6 +101,8 @@ struct CaseFigures {
     name: String,
     suspend: Latencies,
     resume: Latencies,
+    task_suspend: neptune_exec::Latencies,
+    task_resume: neptune_exec::Latencies,
     runs: u64,
     longest: JobEnd,
 }
@@ -122,10 +136,32 @@ impl Suite for Suspend {
             let length = Duration::from_secs_f64(context.secs);
             let query = Arc::new(query);
             let measured = measure(&*suspender, &query, length, &mut rng);
-            cases.push(handle.block_on(measured)?);
+            cases.push(on_driver(self.realtime, &handle, measured)?);
         }
         findings(context, cases)
     }
+}
+
+/// Runs to its end what makes the requests, on a raised thread of its own.
+fn on_driver<T: Send>(
+    realtime: Realtime,
+    handle: &Handle,
+    work: impl Future<Output = Result<T>> + Send,
+) -> Result<T> {
+    thread::scope(|scope| {
+        let driver = thread::Builder::new()
+            .name("bench-driver".to_owned())
+            .spawn_scoped(scope, || {
+                driver::raise(realtime);
+                handle.block_on(work)
+            });
+        let driver = driver.map_err(|source| BenchError::Start {
+            what: "the thread that suspends",
+            source,
+        })?;
+        let panicked = |_| Err(BenchError::failed("suspend", "the driver panicked"));
+        driver.join().unwrap_or_else(panicked)
+    })
 }
 
 /// Suspends one query over and over until the time is over, at least through one run of it.
@@ -153,6 +189,8 @@ async fn measure(
             return Err(BenchError::failed(&query.name, reason));
         }
         figures.runs += 1;
+        figures.task_suspend.merge(&end.task_suspend);
+        figures.task_resume.merge(&end.task_resume);
         if end.longest_poll > figures.longest.longest_poll {
             figures.longest = end;
         }
@@ -193,6 +231,8 @@ fn findings(context: &Context<'_>, mut cases: Vec<CaseFigures>) -> Result<Findin
     for case in &cases {
         all.suspend.merge(&case.suspend);
         all.resume.merge(&case.resume);
+        all.task_suspend.merge(&case.task_suspend);
+        all.task_resume.merge(&case.task_resume);
         all.runs += case.runs;
         if case.longest.longest_poll > all.longest.longest_poll {
             all.longest = case.longest.clone();
@@ -242,6 +282,10 @@ fn findings(context: &Context<'_>, mut cases: Vec<CaseFigures>) -> Result<Findin
         report_case.set("longest_poll_ms", longest_poll)?;
         report_case.set("longest_poll_operator", &case.longest.longest_poll_operator)?;
         report_case.set("suspensions", case.suspend.len())?;
+        if case.task_suspend.count() > 0 {
+            report_case.set("task_suspend_ms", case.task_suspend.percentiles())?;
+            report_case.set("task_resume_ms", case.task_resume.percentiles())?;
+        }
         report_case.set("runs", case.runs)?;
         report_cases.push(report_case);
     }
@@ -304,6 +348,7 @@ mod tests {
                     rows,
                     longest_poll: Duration::from_millis(query.name.len() as u64),
                     longest_poll_operator: Some(format!("{}Exec", query.name)),
+                    ..JobEnd::default()
                 }));
             });
             Box::pin(async { Ok(Arc::new(FakeJob { end }) as Arc<dyn SuspendableJob>) })
@@ -343,6 +388,7 @@ mod tests {
         let suite = Suspend {
             suspender,
             queries: Some(queries.collect()),
+            realtime: Realtime::Off,
         };
         suite.run(&mut Context {
             workload,

@@ -42,7 +42,7 @@ pub struct SuspensionStats {
     pub count: u64,
     /// Request to suspended.
     pub suspend: Latencies,
-    /// Slot granted to polled again.
+    /// Slot granted, or resume requested by the user, to polled again.
     pub resume: Latencies,
 }
 
@@ -109,6 +109,7 @@ impl Job {
     pub async fn suspend(&self) {
         self.held.store(true, Ordering::Release);
         self.node.hold(self.id);
+        self.changed.notify_waiters();
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
@@ -120,11 +121,31 @@ impl Job {
         }
     }
 
-    /// Lets a suspended job go on.
-    pub fn resume(&self) {
+    /// Lets a suspended job go on; gives how many of its tasks waited for that.
+    pub fn resume(&self) -> usize {
         self.held.store(false, Ordering::Release);
-        self.node.release(self.id);
+        let waited = self.node.release(self.id);
         self.changed.notify_waiters();
+        waited
+    }
+
+    /// Lets a suspended job go on and returns when the first of its tasks is polled again, or the job is over or
+    /// suspended once more. Gives whether a task waited for it; if none did, nothing is waited for.
+    pub async fn resume_and_wait(&self) -> bool {
+        let resumptions = || self.suspensions.lock().resume.count();
+        let before = resumptions();
+        if self.resume() == 0 {
+            return false;
+        }
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            changed.as_mut().enable();
+            if resumptions() > before || self.is_held() || self.live_tasks() == 0 {
+                return true;
+            }
+            changed.await;
+        }
     }
 
     /// Whether its user suspended it.
@@ -223,6 +244,7 @@ impl Job {
 
     pub(crate) fn record_resumption(&self, latency: Nanos) {
         self.suspensions.lock().resume.record(latency);
+        self.changed.notify_waiters();
     }
 
     /// A new task of this job; `None` when the job is over.

@@ -188,8 +188,9 @@ impl Node {
         self.decide(|core, now, actions| core.hold_job(now, job, actions));
     }
 
-    pub(crate) fn release(&self, job: JobId) {
-        self.decide(|core, now, actions| core.resume_job(now, job, actions));
+    /// Resumes a job; gives how many of its tasks waited for that.
+    pub(crate) fn release(&self, job: JobId) -> usize {
+        self.decide(|core, now, actions| core.resume_job(now, job, actions))
     }
 
     /// Makes every task of the job look, at once, whether it was cancelled.

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
 use futures::task::AtomicWaker;
-use neptune_sched::{Begin, TaskId};
+use neptune_sched::{Begin, LocalScheduler, TaskId};
 
 use crate::job::Job;
 
@@ -139,6 +139,14 @@ pub(crate) fn run_as<R>(task: &Arc<Task>, closure: impl FnOnce() -> R) -> R {
 /// Why a task ended without a result of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Interrupted;
+
+/// Bytes that the runtime keeps per task besides the task's own future: the shared record, the gate, and what the
+/// scheduler's tables have of it. What a suspended query keeps of its data is no part of it.
+pub const fn task_state_bytes() -> usize {
+    // An `Arc` has two counters in front.
+    let record = 2 * size_of::<usize>() + size_of::<Task>();
+    record + size_of::<Gate<()>>() + LocalScheduler::<Arc<Task>>::task_record_bytes()
+}
 
 /// The gate around the future of a task. See the module's text.
 pub(crate) struct Gate<T> {

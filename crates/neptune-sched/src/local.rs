@@ -170,6 +170,11 @@ pub struct LocalScheduler<H> {
 }
 
 impl<H: Clone> LocalScheduler<H> {
+    /// Bytes that each task takes here: its place in the table, and one in each of the lists it can be in at a time.
+    pub const fn task_record_bytes() -> usize {
+        size_of::<(u32, Option<Task<H>>)>() + 2 * size_of::<TaskId>()
+    }
+
     /// A scheduler with no tasks, at time zero.
     pub fn new(settings: SchedSettings, policy: PolicyName) -> Self {
         Self {
@@ -311,6 +316,8 @@ impl<H: Clone> LocalScheduler<H> {
             TaskState::Waiting | TaskState::Suspended | TaskState::Held => return Begin::Wait,
             TaskState::Idle => {}
         }
+        // Only its user's resume leaves a suspended task idle; the time counts from then.
+        let resumed_after = task.was_suspended.then(|| now.since(task.since));
         let place = task.job;
         let Some(job) = self.jobs[place].as_ref() else { return Begin::Wait };
         if job.held {
@@ -321,15 +328,17 @@ impl<H: Clone> LocalScheduler<H> {
         let newcomer = job.view();
         if self.may_take(class) {
             self.take(id, class, TaskState::Running, now);
-            return Begin::Run { resumed_after: None };
+            self.forget_suspension(id);
+            return Begin::Run { resumed_after };
         }
         if class == Class::Stream
             && self.policy.stream_starts_at_once()
             && self.holding[0] < self.stream_limit()
         {
             self.take(id, class, TaskState::Running, now);
+            self.forget_suspension(id);
             self.make_room(now, &newcomer, 0, actions);
-            return Begin::Run { resumed_after: None };
+            return Begin::Run { resumed_after };
         }
         self.set_state(id, TaskState::Waiting, now);
         self.queued[class as usize] += 1;
@@ -438,19 +447,23 @@ impl<H: Clone> LocalScheduler<H> {
         self.dispatch(now, actions);
     }
 
-    /// Lets a job go on that [`hold_job`](Self::hold_job) stopped.
-    pub fn resume_job(&mut self, now: Nanos, id: JobId, actions: &mut Vec<Action<H>>) {
+    /// Lets a job go on that [`hold_job`](Self::hold_job) stopped; gives how many of its tasks waited for that.
+    pub fn resume_job(&mut self, now: Nanos, id: JobId, actions: &mut Vec<Action<H>>) -> usize {
         self.account(now);
-        let Some(&place) = self.places.get(&id) else { return };
+        let Some(&place) = self.places.get(&id) else { return 0 };
         if let Some(job) = self.jobs[place].as_mut() {
             job.held = false;
         }
-        for held in self.job_tasks(place, |state| state == TaskState::Held) {
-            self.set_state(held, TaskState::Idle, now);
-            if let Some(task) = self.tasks.get(held) {
+        let held = self.job_tasks(place, |state| state == TaskState::Held);
+        for id in &held {
+            self.set_state(*id, TaskState::Idle, now);
+            if let Some(task) = self.tasks.get_mut(*id) {
+                // Also those that were stopped before they came to be polled: all are resumed alike.
+                task.was_suspended = true;
                 actions.push(Action::Wake(task.handle.clone()));
             }
         }
+        held.len()
     }
 
     fn job_tasks(&self, place: usize, wanted: impl Fn(TaskState) -> bool) -> Vec<TaskId> {
@@ -595,6 +608,12 @@ impl<H: Clone> LocalScheduler<H> {
             self.holding[job.spec.class as usize] -= 1;
             let weight = u64::from(job.spec.weight.max(1));
             job.virtual_time = job.virtual_time.plus(Nanos(ran.0 / weight));
+        }
+    }
+
+    fn forget_suspension(&mut self, id: TaskId) {
+        if let Some(task) = self.tasks.get_mut(id) {
+            task.was_suspended = false;
         }
     }
 

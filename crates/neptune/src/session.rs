@@ -13,6 +13,7 @@ use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::sql::parser::Statement;
 use neptune_exec::{
     Executor, ExecutorConfig, JobRule, JobSettings, NeptuneOptions, YieldRule, cpu_quota,
 };
@@ -175,6 +176,23 @@ impl Session {
     #[must_use]
     pub fn job_settings(&self, name: &str, class: Class) -> JobSettings {
         JobSettings { class, ..self.options().job_settings(name) }
+    }
+
+    /// Changes a setting, as `SET key = 'value'` does.
+    ///
+    /// # Errors
+    /// If there is no such setting, or the value does not fit it.
+    pub fn set(&self, key: &str, value: &str) -> Result<(), NeptuneError> {
+        let state = self.context.state_ref();
+        state.write().config_mut().options_mut().set(key, value)?;
+        Ok(())
+    }
+
+    /// Plans and runs a statement that returns no rows.
+    pub(crate) async fn execute(&self, statement: &Statement) -> Result<(), DataFusionError> {
+        let plan = self.context.state().statement_to_plan(statement.clone()).await?;
+        self.context.execute_logical_plan(plan).await?.collect().await?;
+        Ok(())
     }
 
     /// Runs a query as a job of the session's present class and collects its rows. It is planned as a task of the job too.

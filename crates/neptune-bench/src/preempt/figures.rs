@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::ALONE;
+use crate::annals::LONGEST_STRETCHES;
 use crate::batch::{BatchLog, Work};
 use crate::chart::{BarChart, BarGroup, CdfChart, Chart, Curve};
 use crate::error::Result;
@@ -91,17 +92,9 @@ impl CaseFigures {
         self.next_query = log.next_query().unwrap_or(self.next_query);
     }
 
-    /// Adds figures of the design's own; of a number that several stretches give, the largest stays.
+    /// Takes in figures of the design's own; later ones replace earlier ones.
     pub(super) fn add_figures(&mut self, figures: BTreeMap<String, Value>) {
-        for (name, value) in figures {
-            let larger = match (self.extra.get(&name), value.as_f64()) {
-                (Some(old), Some(new)) => old.as_f64().is_none_or(|old| new > old),
-                _ => true,
-            };
-            if larger {
-                self.extra.insert(name, value);
-            }
-        }
+        self.extra.extend(figures);
     }
 }
 
@@ -331,7 +324,29 @@ fn tables(context: &Context<'_>, references: &References, cases: &[&CaseFigures]
             ]);
         }
     }
-    vec![latencies, worst]
+    let stretches = stretches_table(cases);
+    vec![latencies, worst, stretches]
+}
+
+/// Which operators worked longest without a yield point, for designs that know.
+fn stretches_table(cases: &[&CaseFigures]) -> Table {
+    let mut table = Table::new(
+        "Longest work between two yield points, in ms",
+        &["design", "operator", "in", "ms"],
+    );
+    for case in cases {
+        let found = case.extra.get(LONGEST_STRETCHES).and_then(Value::as_array);
+        for stretch in found.into_iter().flatten().take(WORST_QUERIES) {
+            let text = |key: &str| stretch[key].as_str().unwrap_or_default().to_owned();
+            table.row([
+                case.name.clone(),
+                text("operator"),
+                text("query"),
+                figure(stretch["ms"].as_f64()),
+            ]);
+        }
+    }
+    table
 }
 
 fn charts(context: &Context<'_>, cases: &[&CaseFigures]) -> Vec<Chart> {
@@ -411,15 +426,31 @@ mod tests {
     }
 
     #[test]
-    fn of_repeated_figures_the_largest_number_stays() {
+    fn of_repeated_figures_the_latest_stay() {
         let mut case = CaseFigures::new("x");
-        for (poll, operator) in [(3.0, "sort"), (7.0, "join"), (5.0, "scan")] {
+        for (suspensions, operator) in [(3, "sort"), (7, "join")] {
             case.add_figures(BTreeMap::from([
-                ("longest_poll_ms".to_owned(), json!(poll)),
+                ("suspensions".to_owned(), json!(suspensions)),
                 ("operator".to_owned(), json!(operator)),
             ]));
         }
-        assert_eq!(case.extra["longest_poll_ms"], 7.0);
-        assert_eq!(case.extra["operator"], "scan");
+        assert_eq!(case.extra["suspensions"], 7);
+        assert_eq!(case.extra["operator"], "join");
+    }
+
+    #[test]
+    fn stretches_of_a_design_have_rows_of_their_own() {
+        let mut case = CaseFigures::new("neptune");
+        case.extra.insert(
+            LONGEST_STRETCHES.to_owned(),
+            json!([{"operator": "SortExec", "query": "sort", "ms": 88.0}]),
+        );
+        let mut text = Vec::new();
+        stretches_table(&[&case, &CaseFigures::new("alone")])
+            .write(&mut text)
+            .unwrap();
+        let text = String::from_utf8(text).unwrap();
+        assert!(text.contains("neptune  SortExec  sort  88.0"), "{text}");
+        assert!(!text.contains("alone"), "{text}");
     }
 }

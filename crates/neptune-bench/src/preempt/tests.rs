@@ -12,6 +12,7 @@ fn suite() -> Preempt {
             Box::new(Baseline::shared_runtime()),
             Box::new(Baseline::two_runtimes()),
         ],
+        Realtime::Off,
     )
 }
 

@@ -9,9 +9,9 @@ mod sort;
 mod types;
 mod window;
 
-pub use aggregate::SplitAggregateExec;
+pub use aggregate::{SplitAggregateExec, SplitLimits};
 pub use fold::FoldExec;
 pub use rule::{ShortPollOptions, ShortPolls};
-pub use slice::{AdaptiveSlicer, SLOW_START_ROWS, SliceExec};
+pub use slice::{AdaptiveSlicer, SLOW_START_ROWS};
 pub use sort::RunSortExec;
 pub use window::GroupWindowExec;

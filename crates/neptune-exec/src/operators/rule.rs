@@ -44,10 +44,7 @@ use datafusion::physical_plan::{
     replace_children_if_necessary,
 };
 
-use super::{FoldExec, GroupWindowExec, RunSortExec, SplitAggregateExec};
-
-/// Rows of a build side, or of the input of a last aggregation stage, that one partition should have at most.
-const PARTITION_ROWS: usize = 32 * 1024;
+use super::{FoldExec, GroupWindowExec, RunSortExec, SplitAggregateExec, SplitLimits};
 
 /// Which operators are replaced, and what for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +59,11 @@ pub struct ShortPollOptions {
     pub window: bool,
     /// Time that one piece of work should take.
     pub target: Duration,
-    /// Most partitions of an exchange in front of an aggregation or a join.
+    /// Most partitions of an exchange in front of an aggregation or a join. They cost about 20 µs each per query,
+    /// and bound how large a hash table gets.
     pub partitions: usize,
+    /// How large a hash table may get. `rows` is also what a partition of a join's build side should have.
+    pub limits: SplitLimits,
 }
 
 impl Default for ShortPollOptions {
@@ -75,6 +75,7 @@ impl Default for ShortPollOptions {
             window: true,
             target: Duration::from_micros(500),
             partitions: 64,
+            limits: SplitLimits::default(),
         }
     }
 }
@@ -188,12 +189,12 @@ impl Rewrite {
             let exchange = multiplied(exchange, Arc::clone(exchange.input()), factor)?;
             let many = replace_children_if_necessary(Arc::clone(plan), vec![exchange])?;
             if let Some(many) = many.downcast_ref::<AggregateExec>()
-                && let Some(split) = SplitAggregateExec::try_new(many, factor)
+                && let Some(split) = SplitAggregateExec::try_new(many, factor, self.options.limits)
             {
                 return Ok(Arc::new(split));
             }
         }
-        Ok(split(aggregate).unwrap_or_else(|| Arc::clone(plan)))
+        Ok(self.split(aggregate).unwrap_or_else(|| Arc::clone(plan)))
     }
 
     /// How many times more partitions `plan`, which has `count`, should have.
@@ -201,7 +202,7 @@ impl Rewrite {
         let most = self.options.partitions / count.max(1);
         let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new());
         match statistics.map(|s| s.num_rows.get_value().copied()) {
-            Ok(Some(rows)) => rows.div_ceil(count * PARTITION_ROWS).min(most),
+            Ok(Some(rows)) => rows.div_ceil(count * self.options.limits.rows).min(most),
             // Unknown: it may be large.
             Ok(None) | Err(_) => most,
         }
@@ -216,8 +217,9 @@ impl Rewrite {
             return is_by_hash(exchange);
         }
         let by_partition = if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
+            let filters = self.filters_rows_in_scans;
             *join.partition_mode() == PartitionMode::Partitioned
-                && !(self.filters_rows_in_scans && !join.dynamic_expressions_produced().is_empty())
+                && (!filters || join.dynamic_expressions_produced().is_empty())
                 && !self.may_index_by_key(join)
         } else if let Some(aggregate) = plan.downcast_ref::<AggregateExec>() {
             matches!(
@@ -272,6 +274,11 @@ impl Rewrite {
         below.fold(own, usize::max)
     }
 
+    fn split(&self, aggregate: &AggregateExec) -> Option<Arc<dyn ExecutionPlan>> {
+        let split = SplitAggregateExec::try_new(aggregate, 1, self.options.limits)?;
+        Some(Arc::new(split))
+    }
+
     /// A divisible `plan` with `factor` times as many partitions, by the same hash.
     fn multiply(
         &self,
@@ -289,14 +296,10 @@ impl Rewrite {
             .collect::<Result<Vec<_>>>()?;
         let plan = replace_children_if_necessary(plan, children)?;
         match plan.downcast_ref::<AggregateExec>() {
-            Some(aggregate) if self.options.aggregate => Ok(split(aggregate).unwrap_or(plan)),
+            Some(aggregate) if self.options.aggregate => Ok(self.split(aggregate).unwrap_or(plan)),
             _ => Ok(plan),
         }
     }
-}
-
-fn split(aggregate: &AggregateExec) -> Option<Arc<dyn ExecutionPlan>> {
-    Some(Arc::new(SplitAggregateExec::try_new(aggregate, 1)?))
 }
 
 fn is_by_hash(exchange: &RepartitionExec) -> bool {

@@ -5,27 +5,9 @@
 //! slicer hands out as many rows as the consumer last showed it can do within a target time, so that it
 //! comes back, and can be suspended, often enough. A consumer that is quick gets its batches untouched.
 
-use std::fmt;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Result, Statistics, internal_err};
-use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::execution_plan::{
-    CardinalityEffect, ChildrenPropertiesMode, ReplaceChildrenOptions,
-};
-use datafusion::physical_plan::{
-    ChildStats, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, StatisticsArgs,
-};
-use futures::{Stream, StreamExt};
-
-use crate::yielding::poll_yield;
 
 /// Rows in the first slice of a stream that starts slowly: few enough that a consumer of a millisecond per
 /// row shows itself within some milliseconds, while a quick one gets whole batches after three slices.
@@ -140,11 +122,6 @@ impl AdaptiveSlicer {
         }
     }
 
-    /// Forgets the slice being timed, when its owner knows that the time since says nothing about the consumer.
-    pub fn disregard(&mut self) {
-        self.handed = None;
-    }
-
     fn judge(&mut self, rows: usize, took: Duration) {
         if took <= self.target {
             self.strikes = 0;
@@ -183,142 +160,10 @@ impl AdaptiveSlicer {
     }
 }
 
-/// Passes its input on in slices that its consumer gets through within a target time, with a yield point
-/// before each.
-#[derive(Debug, Clone)]
-pub struct SliceExec {
-    input: Arc<dyn ExecutionPlan>,
-    target: Duration,
-}
-
-impl SliceExec {
-    /// Slices the output of `input` so that its consumer is back about every `target`.
-    pub fn new(input: Arc<dyn ExecutionPlan>, target: Duration) -> Self {
-        Self { input, target }
-    }
-}
-
-impl DisplayAs for SliceExec {
-    fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "SliceExec: target={:?}", self.target)
-    }
-}
-
-impl ExecutionPlan for SliceExec {
-    fn name(&self) -> &str {
-        "SliceExec"
-    }
-
-    fn properties(&self) -> &Arc<PlanProperties> {
-        self.input.properties()
-    }
-
-    fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
-    }
-
-    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
-        vec![false]
-    }
-
-    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
-        vec![&self.input]
-    }
-
-    fn apply_expressions(
-        &self,
-        _: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
-    ) -> Result<TreeNodeRecursion> {
-        Ok(TreeNodeRecursion::Continue)
-    }
-
-    fn replace_children(
-        self: Arc<Self>,
-        mut children: Vec<Arc<dyn ExecutionPlan>>,
-        _: ReplaceChildrenOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        match (children.pop(), children.is_empty()) {
-            (Some(input), true) => Ok(Arc::new(Self::new(input, self.target))),
-            _ => internal_err!("SliceExec has exactly one input"),
-        }
-    }
-
-    fn with_new_children(
-        self: Arc<Self>,
-        children: Vec<Arc<dyn ExecutionPlan>>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.replace_children(
-            children,
-            ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute),
-        )
-    }
-
-    fn execute(
-        &self,
-        partition: usize,
-        context: Arc<TaskContext>,
-    ) -> Result<SendableRecordBatchStream> {
-        Ok(Box::pin(SliceStream {
-            input: self.input.execute(partition, context)?,
-            slicer: AdaptiveSlicer::new(self.target, SLOW_START_ROWS),
-        }))
-    }
-
-    fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
-        vec![ChildStats::At(partition)]
-    }
-
-    fn statistics_from_inputs(
-        &self,
-        input_stats: &[Arc<Statistics>],
-        _: &StatisticsArgs,
-    ) -> Result<Arc<Statistics>> {
-        Ok(Arc::clone(&input_stats[0]))
-    }
-
-    fn supports_limit_pushdown(&self) -> bool {
-        true
-    }
-
-    fn cardinality_effect(&self) -> CardinalityEffect {
-        CardinalityEffect::Equal
-    }
-}
-
-struct SliceStream {
-    input: SendableRecordBatchStream,
-    slicer: AdaptiveSlicer,
-}
-
-impl Stream for SliceStream {
-    type Item = Result<RecordBatch>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let this = &mut *self;
-        this.slicer.polled_again(Instant::now());
-        ready!(poll_yield(cx));
-        if this.slicer.is_empty() {
-            match ready!(this.input.poll_next_unpin(cx)) {
-                Some(Ok(batch)) => this.slicer.push(batch),
-                end => return Poll::Ready(end),
-            }
-        }
-        Poll::Ready(this.slicer.next(Instant::now()).map(Ok))
-    }
-
-    fn size_hint(&self) -> (usize, Option<usize>) {
-        (self.input.size_hint().0, None)
-    }
-}
-
-impl RecordBatchStream for SliceStream {
-    fn schema(&self) -> SchemaRef {
-        self.input.schema()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use datafusion::arrow::array::{AsArray, Int64Array};
     use datafusion::arrow::datatypes::Int64Type;
     use proptest::prelude::*;
@@ -401,17 +246,6 @@ mod tests {
         // Each attempt costs at most one batch in single rows; attempts become rare.
         let cut = lengths.iter().filter(|l| **l < 8192).count();
         assert!(lengths.len() < 2000 + 2000 / 10, "{} slices, {cut} cut", lengths.len());
-    }
-
-    #[test]
-    fn a_stretch_that_is_disregarded_changes_nothing() {
-        let mut slicer = AdaptiveSlicer::new(TARGET, usize::MAX);
-        let now = Instant::now();
-        slicer.push(batch(100));
-        slicer.next(now);
-        slicer.disregard();
-        slicer.polled_again(now + Duration::from_secs(1));
-        assert_eq!(slicer.limit(), usize::MAX);
     }
 
     #[test]

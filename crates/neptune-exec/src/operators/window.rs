@@ -67,7 +67,7 @@ impl GroupWindowExec {
 impl DisplayAs for GroupWindowExec {
     fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !matches!(format, DisplayFormatType::TreeRender) {
-            write!(f, "Group")?;
+            write!(f, "GroupWindowExec of ")?;
         }
         self.window.fmt_as(format, f)
     }

@@ -5,15 +5,22 @@
 //! Measured with some million groups: 41 to 55 ms. Growing a large table, by inserting or by rehashing, makes a poll long
 //! as well.
 //!
-//! Here one partition of the aggregation runs in a single stock hash table while it is small, and in many stock
-//! hash tables, by the hash of the group, once it is not. A first stage (`Partial`) starts with one; when that holds
-//! more than some megabytes it is closed, gives out its groups (a later stage merges them again), and the
-//! rest of the input goes to the many. A later stage (`FinalPartitioned`, `Final`, `SinglePartitioned`) may give
-//! out each group only once: it keeps its first rows until it is clear whether they are few. Few groups cost nothing more than
-//! before; with many groups the small tables stay in the cache, which pays for the distribution.
+//! Here one partition of the aggregation runs in a single stock hash table while that is small, and in many stock
+//! hash tables, by the hash of the group, once it is not.
 //!
-//! What is left: tables grow without bound with the number of groups, each to a part of it. `Single` aggregations
-//! (one partition in, all in one step), aggregations over sorted input, grouping sets, and those with a limit are not changed.
+//! - A first stage (`Partial`) may give out a group several times: its table is closed when it holds 4 MiB, gives out its
+//!   groups, and the next one starts. Where that merges too few rows, tables may hold 16 MiB; where that is not enough
+//!   either, the rows are distributed over many tables.
+//! - A later stage (`FinalPartitioned`, `Final`, `SinglePartitioned`) may give out each group only once: it keeps its first rows
+//!   until it is clear whether they are few. When they are many, they already come in parts where the optimizer rule gave
+//!   the exchange below more partitions, and each part has a table of its own; otherwise they are distributed.
+//!
+//! Measured with 6 million rows in two partitions, processor time and longest stretch between yield points: 1.5 million
+//! groups 0.71 × and 10 → 1 ms, 1.5 million groups in order 0.59 × and 9 → 1 ms, 200,000 groups 1.0 × and 2.3 ms.
+//!
+//! What is left: tables grow without bound with the number of groups, each to its part of them. `Single`
+//! aggregations (all in one step, in one partition), aggregations over sorted input, grouping sets, dictionaries and those with a
+//! limit are not changed.
 
 mod queue;
 mod scatter;
@@ -44,6 +51,7 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use futures::stream::select_all;
 
+pub use self::split::SplitLimits;
 use self::split::SplitAggregation;
 use super::fold::{FoldExec, folded, parts};
 use super::points::YieldingStream;
@@ -58,6 +66,7 @@ pub struct SplitAggregateExec {
     first_stage: bool,
     /// Partitions of the input that make up one of the output.
     factor: usize,
+    limits: SplitLimits,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
 }
@@ -65,13 +74,18 @@ pub struct SplitAggregateExec {
 impl SplitAggregateExec {
     /// Takes over from `aggregate`; `None` where it must stay as it is. The output has one partition for
     /// each `factor` partitions of the input; see [`FoldExec`](super::FoldExec).
-    pub fn try_new(aggregate: &AggregateExec, factor: usize) -> Option<Self> {
+    pub fn try_new(
+        aggregate: &AggregateExec,
+        factor: usize,
+        limits: SplitLimits,
+    ) -> Option<Self> {
         if Self::suits(aggregate) {
             Some(Self::of(
                 Arc::new(aggregate.clone()),
                 aggregate.group_expr().input_exprs(),
                 *aggregate.mode() == AggregateMode::Partial,
                 factor,
+                limits,
             ))
         } else {
             None
@@ -83,6 +97,7 @@ impl SplitAggregateExec {
         key: Vec<Arc<dyn PhysicalExpr>>,
         first_stage: bool,
         factor: usize,
+        limits: SplitLimits,
     ) -> Self {
         let properties = match factor {
             1 => Arc::clone(aggregate.properties()),
@@ -93,6 +108,7 @@ impl SplitAggregateExec {
             key,
             first_stage,
             factor,
+            limits,
             properties,
             metrics: ExecutionPlanMetricsSet::new(),
         }
@@ -171,6 +187,7 @@ impl ExecutionPlan for SplitAggregateExec {
                 self.key.clone(),
                 self.first_stage,
                 self.factor,
+                self.limits,
             ))),
             None => internal_err!("an aggregation with another input is no longer an aggregation"),
         }
@@ -192,6 +209,7 @@ impl ExecutionPlan for SplitAggregateExec {
             self.key.clone(),
             self.first_stage,
             self.factor,
+            self.limits,
         )))
     }
 
@@ -215,6 +233,7 @@ impl ExecutionPlan for SplitAggregateExec {
             Arc::clone(&self.aggregate),
             self.key.clone(),
             self.first_stage,
+            self.limits,
             Box::pin(select_all(streams)),
             self.factor,
             partition,

@@ -8,10 +8,10 @@ use std::sync::Arc;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::Result;
 use datafusion::execution::TaskContext;
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::physical_expr::PhysicalExpr;
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::metrics::Count;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 use futures::{Stream, StreamExt};
 
 use super::queue::Fed;
@@ -22,14 +22,31 @@ use crate::operators::points::yield_point;
 /// Hash tables of an aggregation that distributes its rows itself.
 const PARTS: usize = 64;
 
-/// A hash table of a first stage is closed when it holds more than so many bytes.
-const TABLE_BYTES: usize = 4 << 20;
+/// Where memory is limited, a hash table gets a share of at least so many bytes: it needs some to work at all.
+const TABLE_SHARE: usize = 8 << 20;
 
-/// A first stage goes on with one hash table at a time as long as each turns so many rows into one.
+/// When an aggregation changes from one hash table to several.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SplitLimits {
+    /// A first stage closes its hash table when it holds more than so many bytes. The default, 4 MiB, gives its groups
+    /// out in less than a millisecond. Where rows of a group lie far apart it is four times as much: measured
+    /// with 200,000 groups, distributing the rows takes twice the time of one table, whose groups come out in 2.3 ms.
+    pub table_bytes: usize,
+    /// A later stage uses many hash tables when its input has more than so many rows.
+    pub rows: usize,
+}
+
+impl Default for SplitLimits {
+    fn default() -> Self {
+        Self {
+            table_bytes: 4 << 20,
+            rows: 32 * 1024,
+        }
+    }
+}
+
+/// A first stage goes on with tables of the same size as long as each turns so many rows into one.
 const WORTHWHILE: usize = 3;
-
-/// A later stage uses many hash tables when its input has more than so many rows.
-const SPLIT_ROWS: usize = 32 * 1024;
 
 /// Batches and the part of the partition that each belongs to.
 pub(super) type Input = Pin<Box<dyn Stream<Item = (usize, Result<RecordBatch>)> + Send>>;
@@ -38,10 +55,13 @@ pub(super) type Input = Pin<Box<dyn Stream<Item = (usize, Result<RecordBatch>)> 
 pub(super) struct SplitAggregation {
     aggregate: Arc<dyn ExecutionPlan>,
     key: Vec<Arc<dyn PhysicalExpr>>,
+    limits: SplitLimits,
     context: Arc<TaskContext>,
     input: Option<Input>,
     /// Parts that the input comes in; 1 when it is not divided.
     parts: usize,
+    /// Most hash tables at a time.
+    most_tables: usize,
     stage: Stage,
     /// Have all their input and give out their groups.
     emitting: VecDeque<Fed>,
@@ -58,11 +78,13 @@ enum Stage {
     Whole {
         table: Fed,
         watch: Arc<WatchedPool>,
+        /// Bytes that it may hold.
+        limit: usize,
         rows: usize,
         may_close: bool,
     },
     /// The table has been closed after so many rows; what it gives out tells how to go on.
-    Judging { rows: usize },
+    Judging { limit: usize, rows: usize },
     /// Waits whether there are few rows.
     Gathering {
         batches: Vec<(usize, RecordBatch)>,
@@ -83,6 +105,7 @@ impl SplitAggregation {
         aggregate: Arc<dyn ExecutionPlan>,
         key: Vec<Arc<dyn PhysicalExpr>>,
         first_stage: bool,
+        limits: SplitLimits,
         input: Input,
         parts: usize,
         partition: usize,
@@ -91,12 +114,19 @@ impl SplitAggregation {
     ) -> Result<Self> {
         let reservation = MemoryConsumer::new(format!("SplitAggregate[{partition}]"))
             .register(context.memory_pool());
+        let partitions = aggregate.output_partitioning().partition_count() / parts;
+        let most_tables = match context.memory_pool().memory_limit() {
+            MemoryLimit::Finite(bytes) => (bytes / TABLE_SHARE / partitions.max(1)).max(1),
+            MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,
+        };
         let mut aggregation = Self {
             aggregate,
             key,
+            limits,
             context,
             input: Some(input),
             parts,
+            most_tables,
             stage: Stage::Gathering {
                 batches: Vec::new(),
                 rows: 0,
@@ -108,7 +138,7 @@ impl SplitAggregation {
             splits,
         };
         if first_stage {
-            aggregation.stage = aggregation.whole()?;
+            aggregation.stage = aggregation.whole(limits.table_bytes)?;
         }
         Ok(aggregation)
     }
@@ -146,9 +176,11 @@ impl SplitAggregation {
         if batch.num_rows() == 0 {
             return Ok(());
         }
-        if let Stage::Judging { rows } = self.stage {
+        if let Stage::Judging { limit, rows } = self.stage {
             self.stage = if rows >= WORTHWHILE * self.emitted {
-                self.whole()?
+                self.whole(limit)?
+            } else if limit == self.limits.table_bytes {
+                self.whole(4 * limit)?
             } else {
                 self.scattering()?
             };
@@ -157,6 +189,7 @@ impl SplitAggregation {
             Stage::Whole {
                 table,
                 watch,
+                limit,
                 rows,
                 may_close,
             } => {
@@ -168,10 +201,13 @@ impl SplitAggregation {
                 let probe = &self.context.session_config().options().execution;
                 let probing = probe.skip_partial_aggregation_probe_ratio_threshold < 1.0
                     && *rows < probe.skip_partial_aggregation_probe_rows_threshold;
-                if *may_close && !probing && watch.held() > TABLE_BYTES {
+                if *may_close && !probing && watch.held() > *limit {
                     self.splits.add(1);
                     self.emitted = 0;
-                    let judging = Stage::Judging { rows: *rows };
+                    let judging = Stage::Judging {
+                        limit: *limit,
+                        rows: *rows,
+                    };
                     if let Stage::Whole { mut table, .. } =
                         std::mem::replace(&mut self.stage, judging)
                     {
@@ -184,7 +220,7 @@ impl SplitAggregation {
                 *rows += batch.num_rows();
                 let bytes = batch.get_array_memory_size();
                 batches.push((part, batch));
-                if *rows > SPLIT_ROWS || self.reservation.try_grow(bytes).is_err() {
+                if *rows > self.limits.rows || self.reservation.try_grow(bytes).is_err() {
                     self.splits.add(1);
                     self.distribute().await?;
                 }
@@ -196,7 +232,8 @@ impl SplitAggregation {
                 }
             }
             Stage::Parted { tables } => {
-                let table = &mut tables[part];
+                let number = part % tables.len();
+                let table = &mut tables[number];
                 table.push(batch);
                 poll_fn(|cx| table.poll_consume(cx, &mut self.early)).await?;
             }
@@ -205,12 +242,13 @@ impl SplitAggregation {
         Ok(())
     }
 
-    fn whole(&self) -> Result<Stage> {
+    fn whole(&self, limit: usize) -> Result<Stage> {
         let (watch, context) = WatchedPool::over(&self.context);
         Ok(match Fed::run(&self.aggregate, 1, &context)?.pop() {
             Some(table) => Stage::Whole {
                 table,
                 watch,
+                limit,
                 rows: 0,
                 may_close: true,
             },
@@ -219,17 +257,19 @@ impl SplitAggregation {
     }
 
     fn scattering(&self) -> Result<Stage> {
+        let parts = PARTS.min(self.most_tables);
         Ok(Stage::Scattering {
-            tables: Fed::run(&self.aggregate, PARTS, &self.context)?,
-            scatter: Scatter::new(self.key.clone(), PARTS),
+            tables: Fed::run(&self.aggregate, parts, &self.context)?,
+            scatter: Scatter::new(self.key.clone(), parts),
         })
     }
 
     /// There are many rows: what has been gathered goes to many hash tables.
     async fn distribute(&mut self) -> Result<()> {
         let many = if self.parts > 1 {
+            let tables = self.parts.min(self.most_tables);
             Stage::Parted {
-                tables: Fed::run(&self.aggregate, self.parts, &self.context)?,
+                tables: Fed::run(&self.aggregate, tables, &self.context)?,
             }
         } else {
             self.scattering()?
@@ -238,7 +278,8 @@ impl SplitAggregation {
             for (part, batch) in batches {
                 match &mut self.stage {
                     Stage::Parted { tables } => {
-                        let table = &mut tables[part];
+                        let number = part % tables.len();
+                let table = &mut tables[number];
                         table.push(batch);
                         poll_fn(|cx| table.poll_consume(cx, &mut self.early)).await?;
                     }

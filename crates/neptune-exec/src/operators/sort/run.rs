@@ -84,8 +84,8 @@ impl Run {
         self.headroom + self.batches.iter().map(|(_, bytes)| bytes).sum::<usize>()
     }
 
-    /// The rows as a stream of at most `chunk_rows` each; `reservation` covers [`bytes`](Self::bytes) and is
-    /// given back as they are consumed.
+    /// The rows as a stream of at most `chunk_rows` each; `reservation`, at most [`bytes`](Self::bytes), is given
+    /// back as they are consumed.
     pub(super) fn into_stream(
         self,
         schema: SchemaRef,
@@ -135,6 +135,7 @@ impl Stream for RunStream {
             if done < batch.num_rows() {
                 return Poll::Ready(Some(Ok(self.chunk(batch, done, bytes))));
             }
+            let bytes = bytes.min(self.reservation.size());
             self.reservation.shrink(bytes);
         }
         match self.batches.pop_front() {

@@ -162,10 +162,10 @@ impl RunSorter {
             self.make_runs(CHUNK_ROWS).await?;
         }
         if let Err(error) = self.reservation.try_grow(bytes) {
-            self.make_runs(CHUNK_ROWS).await?;
-            if self.runs.is_empty() || !self.can_spill {
+            if !self.can_spill {
                 return Err(out_of_memory(error));
             }
+            self.make_runs(CHUNK_ROWS).await?;
             self.spill().await?;
             self.reservation.try_grow(bytes).map_err(out_of_memory)?;
         }
@@ -216,8 +216,7 @@ impl RunSorter {
         drop(batch);
         let bytes = self.runs.iter().map(Run::bytes).sum();
         if self.reservation.try_resize(bytes).is_err() {
-            // The runs are there already; account for them until they are on disk.
-            self.reservation.resize(bytes);
+            // What was reserved for the rows and a copy of them has to do until the runs are on disk.
             self.spill().await?;
         }
         if self.runs.iter().filter(|run| run.level == 0).count() >= MOST_RUNS {
@@ -284,6 +283,11 @@ impl RunSorter {
         Ok(())
     }
 
+    fn share(&self, run: &Run) -> MemoryReservation {
+        let bytes = run.bytes().min(self.reservation.size());
+        self.reservation.split(bytes)
+    }
+
     /// Merges `runs`, each taking its share out of the reservation.
     fn merge(&self, mut runs: Vec<Run>, metrics: BaselineMetrics) -> Result<SendableRecordBatchStream> {
         let (Some(first), rest) = (runs.pop(), runs.is_empty()) else {
@@ -292,7 +296,7 @@ impl RunSorter {
             ))));
         };
         if rest {
-            let share = self.reservation.split(first.bytes());
+            let share = self.share(&first);
             let rows = first.into_stream(Arc::clone(&self.schema), self.output_rows, share);
             let rows = rows.inspect_ok(move |batch| {
                 batch.record_output(&metrics);
@@ -306,7 +310,7 @@ impl RunSorter {
         let streams = runs
             .into_iter()
             .map(|run| {
-                let share = self.reservation.split(run.bytes());
+                let share = self.share(&run);
                 Box::pin(run.into_stream(Arc::clone(&self.schema), CHUNK_ROWS, share)) as SendableRecordBatchStream
             })
             .collect();

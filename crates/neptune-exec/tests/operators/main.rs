@@ -1,0 +1,10 @@
+//! The operators with short polls give the answers of the stock ones: on random data, with interruptions, with little
+//! memory, and when they are dropped half-way.
+
+mod aggregate;
+mod join;
+mod memory;
+mod plans;
+mod sort;
+mod support;
+mod window;
