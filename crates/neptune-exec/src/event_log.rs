@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use neptune_sched::{Class, JobId, Nanos, TaskId};
 use parking_lot::Mutex;
@@ -68,9 +69,15 @@ impl Event {
 }
 
 #[derive(Debug, Default)]
-struct Inner {
-    recent: VecDeque<Event>,
+struct Recent {
+    events: VecDeque<Event>,
     forgotten: u64,
+    /// Events the file has not got yet.
+    pending: Vec<Event>,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
     file: Option<BufWriter<File>>,
     failed: Option<io::ErrorKind>,
 }
@@ -78,7 +85,9 @@ struct Inner {
 /// The log of one executor.
 #[derive(Debug, Default)]
 pub(crate) struct EventLog {
-    inner: Mutex<Inner>,
+    recent: Mutex<Recent>,
+    has_file: AtomicBool,
+    lines: Mutex<Lines>,
 }
 
 impl EventLog {
@@ -87,33 +96,55 @@ impl EventLog {
     /// # Errors
     /// If the file cannot be created.
     pub(crate) fn write_to(&self, path: &Path) -> io::Result<()> {
-        let file = BufWriter::new(File::create(path)?);
-        self.inner.lock().file = Some(file);
+        *self.lines.lock() = Lines { file: Some(BufWriter::new(File::create(path)?)), failed: None };
+        self.has_file.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    pub(crate) fn push(&self, event: Event) {
-        let mut inner = self.inner.lock();
-        if let Some(file) = inner.file.as_mut() {
+    /// Adds an event. Its time is moved up to the last one's if it is earlier, since clocks are read before the
+    /// order is decided. The file gets it with [`write_pending`](Self::write_pending).
+    pub(crate) fn push(&self, mut event: Event) {
+        let mut recent = self.recent.lock();
+        if let Some(last) = recent.events.back() {
+            event.t_us = event.t_us.max(last.t_us);
+        }
+        if self.has_file.load(Ordering::Relaxed) {
+            recent.pending.push(event.clone());
+        }
+        if recent.events.len() == CAPACITY {
+            recent.events.pop_front();
+            recent.forgotten += 1;
+        }
+        recent.events.push_back(event);
+    }
+
+    /// Writes events to the file that it has not got yet, if there is one.
+    pub(crate) fn write_pending(&self) {
+        if self.has_file.load(Ordering::Relaxed) {
+            self.write(&mut self.lines.lock());
+        }
+    }
+
+    fn write(&self, lines: &mut Lines) {
+        // Taken while the file is locked, which keeps the order.
+        let pending = std::mem::take(&mut self.recent.lock().pending);
+        let Some(file) = lines.file.as_mut() else { return };
+        for event in pending {
             let written = serde_json::to_writer(&mut *file, &event)
                 .map_err(io::Error::from)
                 .and_then(|()| file.write_all(b"\n"));
             if let Err(error) = written {
                 tracing::warn!(%error, "the event log file cannot be written; it ends here");
-                inner.failed = Some(error.kind());
-                inner.file = None;
+                *lines = Lines { file: None, failed: Some(error.kind()) };
+                self.has_file.store(false, Ordering::Relaxed);
+                return;
             }
         }
-        if inner.recent.len() == CAPACITY {
-            inner.recent.pop_front();
-            inner.forgotten += 1;
-        }
-        inner.recent.push_back(event);
     }
 
     /// The events still in memory, oldest first.
     pub(crate) fn recent(&self) -> Vec<Event> {
-        self.inner.lock().recent.iter().cloned().collect()
+        self.recent.lock().events.iter().cloned().collect()
     }
 
     /// Writes buffered lines to the file, if there is one.
@@ -121,10 +152,12 @@ impl EventLog {
     /// # Errors
     /// If that fails now, or failed before.
     pub(crate) fn flush(&self) -> io::Result<()> {
-        let mut inner = self.inner.lock();
-        if let Some(kind) = inner.failed {
-            return Err(kind.into());
+        let mut lines = self.lines.lock();
+        self.write(&mut lines);
+        match (lines.failed, lines.file.as_mut()) {
+            (Some(kind), _) => Err(kind.into()),
+            (None, Some(file)) => file.flush(),
+            (None, None) => Ok(()),
         }
-        inner.file.as_mut().map_or(Ok(()), |f| f.flush())
     }
 }

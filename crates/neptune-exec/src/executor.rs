@@ -233,7 +233,7 @@ impl Executor {
         future: impl Future<Output = T> + Send + 'static,
     ) -> TaskHandle<T> {
         let attempt = job.attempt();
-        let handle = job.add_task().map(|task| {
+        let handle = job.add_task(attempt).map(|task| {
             let gate = Gate::new(task, Box::pin(future));
             self.shared.handles[job.class() as usize].spawn(gate)
         });
@@ -361,6 +361,20 @@ pub struct TaskHandle<T> {
     attempt: u32,
 }
 
+impl<T> TaskHandle<T> {
+    /// What interrupted the task's attempt, if anything did. A task that ended with an error of its own may have
+    /// done so because its children were interrupted before it was.
+    pub fn interrupted(&self) -> Option<TaskError> {
+        if self.job.is_cancelled() {
+            Some(TaskError::Cancelled)
+        } else if self.job.attempt() != self.attempt {
+            Some(TaskError::Killed)
+        } else {
+            None
+        }
+    }
+}
+
 impl<T> Future for TaskHandle<T> {
     type Output = Result<T, TaskError>;
 
@@ -369,15 +383,7 @@ impl<T> Future for TaskHandle<T> {
             return Poll::Ready(Err(TaskError::Cancelled));
         };
         let joined = std::task::ready!(Pin::new(handle).poll(cx));
-        let interrupted = || {
-            if self.job.is_cancelled() {
-                TaskError::Cancelled
-            } else if self.job.attempt() != self.attempt {
-                TaskError::Killed
-            } else {
-                TaskError::Shutdown
-            }
-        };
+        let interrupted = || self.interrupted().unwrap_or(TaskError::Shutdown);
         Poll::Ready(match joined {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(Interrupted)) => Err(interrupted()),

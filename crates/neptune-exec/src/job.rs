@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use neptune_sched::{Class, JobId, Nanos};
@@ -11,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::latencies::Latencies;
 use crate::node::Node;
+use crate::sync::atomic::{AtomicBool, AtomicIsize, AtomicU32, AtomicUsize, Ordering};
 use crate::task::Task;
 
 /// What a job is, as given when it is created.
@@ -107,8 +107,7 @@ impl Job {
 
     /// Suspends all tasks of the job, present and future, and returns when none of them is polled any more.
     pub async fn suspend(&self) {
-        self.held.store(true, Ordering::Release);
-        self.node.hold(self.id);
+        self.node.hold(self);
         self.changed.notify_waiters();
         loop {
             let changed = self.changed.notified();
@@ -123,8 +122,7 @@ impl Job {
 
     /// Lets a suspended job go on; gives how many of its tasks waited for that.
     pub fn resume(&self) -> usize {
-        self.held.store(false, Ordering::Release);
-        let waited = self.node.release(self.id);
+        let waited = self.node.release(self);
         self.changed.notify_waiters();
         waited
     }
@@ -165,10 +163,18 @@ impl Job {
         self.cancelled.load(Ordering::Acquire)
     }
 
-    /// Ends the present attempt: its tasks are cancelled, and tasks added from now on belong to the next one.
-    pub(crate) fn kill(&self) {
-        self.attempt.fetch_add(1, Ordering::AcqRel);
-        self.node.interrupt(self.id);
+    /// Only the scheduler's lock makes this agree with what the scheduler knows.
+    pub(crate) fn set_held(&self, held: bool) {
+        self.held.store(held, Ordering::Release);
+    }
+
+    /// Ends the attempt of that number, unless it was ended before: its tasks are cancelled, and the owner's next
+    /// tasks belong to the next attempt.
+    pub(crate) fn kill(&self, attempt: u32) {
+        let next = attempt.wrapping_add(1);
+        if self.attempt.compare_exchange(attempt, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.node.interrupt(self.id);
+        }
     }
 
     /// The present attempt, counted from zero; it grows each time the `kill` policy chose the job.
@@ -194,7 +200,7 @@ impl Job {
         }
     }
 
-    /// Tasks that exist.
+    /// Tasks that exist, and blocking closures they spawned that are not over.
     pub fn live_tasks(&self) -> usize {
         self.live.load(Ordering::Acquire)
     }
@@ -247,11 +253,17 @@ impl Job {
         self.changed.notify_waiters();
     }
 
-    /// A new task of this job; `None` when the job is over.
-    pub(crate) fn add_task(self: &Arc<Self>) -> Option<Arc<Task>> {
-        let task = self.node.add_task(self)?;
+    /// A new task of an attempt of this job; `None` when the job is over.
+    pub(crate) fn add_task(self: &Arc<Self>, attempt: u32) -> Option<Arc<Task>> {
+        let task = self.node.add_task(self, attempt)?;
         self.live.fetch_add(1, Ordering::AcqRel);
         Some(task)
+    }
+
+    /// A blocking closure of this job begins to exist, until the guard is dropped.
+    pub(crate) fn add_closure(self: &Arc<Self>) -> ClosureGuard {
+        self.live.fetch_add(1, Ordering::AcqRel);
+        ClosureGuard(Arc::clone(self))
     }
 
     pub(crate) fn task_ended(&self) {
@@ -263,6 +275,15 @@ impl Job {
         if self.is_held() {
             self.changed.notify_waiters();
         }
+    }
+}
+
+/// See [`Job::add_closure`].
+pub(crate) struct ClosureGuard(Arc<Job>);
+
+impl Drop for ClosureGuard {
+    fn drop(&mut self) {
+        self.0.task_ended();
     }
 }
 

@@ -176,10 +176,11 @@ impl Stream for JobStream {
         }
         let Some(task) = self.task.as_mut() else { return Poll::Ready(None) };
         let ended = std::task::ready!(task.poll_unpin(cx));
+        let interrupted = task.interrupted();
         self.task = None;
         Poll::Ready(match ended {
             Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(Err(error)),
+            Ok(Err(error)) => Some(Err(interrupted.map_or(error, Into::into))),
             Err(error) => Some(Err(error.into())),
         })
     }

@@ -26,7 +26,8 @@ impl Latencies {
             self.0 = Histogram::new(3).ok();
         }
         if let Some(histogram) = &mut self.0 {
-            histogram.saturating_record(latency.0.max(1));
+            // Grows as needed; beyond what fits into 64 bits there are no latencies.
+            let _ = histogram.record(latency.0.max(1));
         }
     }
 
@@ -60,5 +61,25 @@ impl Latencies {
     /// Median, 99th percentile and maximum.
     pub fn percentiles(&self) -> Percentiles {
         Percentiles { p50: self.quantile_ms(0.5), p99: self.quantile_ms(0.99), max: self.max_ms() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latencies_of_any_size_keep_three_digits() {
+        let mut latencies = Latencies::default();
+        for ms in [1, 20, 3_000_000] {
+            latencies.record(Nanos::from_millis(ms));
+        }
+        let near = |a: f64, b: f64| (a / b - 1.0).abs() < 0.001;
+        assert!(near(latencies.quantile_ms(0.5), 20.0), "{latencies:?}");
+        assert!(near(latencies.max_ms(), 3_000_000.0));
+        let mut twice = latencies.clone();
+        twice.merge(&latencies);
+        assert_eq!(twice.count(), 6);
+        assert_eq!(Latencies::default().percentiles(), Percentiles::default());
     }
 }

@@ -1,23 +1,23 @@
 //! The lock around the scheduler, and what follows from its decisions.
 //!
 //! Every poll of a task passes through here twice. The critical sections are a few hundred nanoseconds of plain
-//! memory work; wakers are called and the log is written after the lock is released. The clock is read before the lock is
-//! taken, so times may arrive slightly out of order: the scheduler treats spans as zero then.
+//! memory work: wakers are called and the log's file is written after the lock is released, while events enter the log in
+//! memory under the lock, so that a task's history is in the order in which it happened. The clock is read before the
+//! lock is taken, so times may arrive slightly out of order: the scheduler treats spans as zero then.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use neptune_sched::{
-    Action, Begin, End, JobId, JobSpec, LocalScheduler, Nanos, Pacer, PolicyName, SchedSettings,
+    Action, Begin, Cause, End, JobId, JobSpec, LocalScheduler, Nanos, Pacer, PolicyName, SchedSettings,
     SlotCounts,
 };
-use parking_lot::{Condvar, Mutex};
-
 use crate::event_log::{Event, EventKind, EventLog};
 use crate::job::{Job, JobSettings};
 use crate::os;
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Condvar, Instant, Mutex, wait};
 use crate::task::Task;
 
 type Actions = Vec<Action<Arc<Task>>>;
@@ -70,10 +70,7 @@ impl Node {
             let mut core = self.core.lock();
             let result = decide(&mut core, now, &mut actions);
             for action in &actions {
-                // Under the lock, so that a flag cannot be set after the poll it was meant for ended.
-                if let Action::Preempt(task) | Action::Kill(task) = action {
-                    task.set_yield(true);
-                }
+                self.note(action);
             }
             (result, core.next_tick(now))
         };
@@ -83,51 +80,76 @@ impl Node {
             let _guard = self.ticker.0.lock();
             self.ticker.1.notify_one();
         }
+        self.log.write_pending();
         for action in actions {
             match action {
                 Action::Wake(task) => task.wake(),
-                Action::Preempt(task) => {
-                    let cause = if task.job().is_held() { "user" } else { "slot" };
-                    self.push(&task, EventKind::SuspendRequested, Some(cause), None);
-                }
-                Action::Kill(task) => {
-                    self.push(&task, EventKind::Killed, None, None);
-                    task.job().kill();
-                }
+                Action::Kill(task, _) => task.job().kill(task.attempt()),
+                Action::Preempt(..) | Action::Stopped(_) => {}
             }
         }
         result
     }
 
+    /// The part of an action that belongs under the lock: its event, and the yield flag, which could otherwise be
+    /// set after the poll it was meant for ended.
+    fn note(&self, action: &Action<Arc<Task>>) {
+        match action {
+            Action::Preempt(task, cause) => {
+                task.set_yield(true);
+                self.push(task, EventKind::SuspendRequested, Some(cause.name()), None);
+            }
+            Action::Kill(task, cause) => {
+                task.set_yield(true);
+                self.push(task, EventKind::Killed, Some(cause.name()), None);
+            }
+            Action::Stopped(task) => {
+                self.push(task, EventKind::Suspended, Some(Cause::User.name()), None);
+            }
+            Action::Wake(_) => {}
+        }
+    }
+
     pub(crate) fn begin(&self, task: &Arc<Task>) -> Begin {
-        self.decide(|core, now, actions| core.begin(now, task.id(), actions))
+        let begin = self.decide(|core, now, actions| {
+            let begin = core.begin(now, task.id(), actions);
+            if let Begin::Run { resumed_after } = begin {
+                if task.is_first_poll() {
+                    self.push(task, EventKind::Started, None, None);
+                }
+                if let Some(after) = resumed_after {
+                    self.push(task, EventKind::Resumed, None, Event::latency(after));
+                }
+            }
+            begin
+        });
+        if let Begin::Run { resumed_after: Some(after) } = begin {
+            task.job().record_resumption(after);
+        }
+        begin
     }
 
     pub(crate) fn end(&self, task: &Arc<Task>) {
         let end = self.decide(|core, now, actions| {
             task.set_yield(false);
-            core.end(now, task.id(), actions)
+            let end = core.end(now, task.id(), actions);
+            if let End::Suspended { after, cause } = end {
+                self.push(task, EventKind::Suspended, Some(cause.name()), Event::latency(after));
+            }
+            end
         });
-        if let End::Suspended { after } = end {
+        if let End::Suspended { after, .. } = end {
             task.job().record_suspension(after);
-            self.push(task, EventKind::Suspended, None, Event::latency(after));
         }
         task.job().poll_ended();
     }
 
     pub(crate) fn remove(&self, task: &Arc<Task>, cause: Option<&'static str>) {
-        self.decide(|core, now, actions| core.remove(now, task.id(), actions));
-        self.push(task, EventKind::Finished, cause, None);
+        self.decide(|core, now, actions| {
+            core.remove(now, task.id(), actions);
+            self.push(task, EventKind::Finished, cause, None);
+        });
         task.job().task_ended();
-    }
-
-    pub(crate) fn started(&self, task: &Arc<Task>) {
-        self.push(task, EventKind::Started, None, None);
-    }
-
-    pub(crate) fn resumed(&self, task: &Arc<Task>, after: Nanos) {
-        task.job().record_resumption(after);
-        self.push(task, EventKind::Resumed, None, Event::latency(after));
     }
 
     fn push(
@@ -173,24 +195,31 @@ impl Node {
         self.jobs.lock().values().filter_map(Weak::upgrade).collect()
     }
 
-    pub(crate) fn add_task(&self, job: &Arc<Job>) -> Option<Arc<Task>> {
+    pub(crate) fn add_task(&self, job: &Arc<Job>, attempt: u32) -> Option<Arc<Task>> {
         let now = self.now();
-        let attempt = job.attempt();
         let task = self
             .core
             .lock()
             .add_task(now, job.id(), |id| Arc::new(Task::new(id, Arc::clone(job), attempt)))?;
         self.push(&task, EventKind::Submitted, None, None);
+        self.log.write_pending();
         Some(task)
     }
 
-    pub(crate) fn hold(&self, job: JobId) {
-        self.decide(|core, now, actions| core.hold_job(now, job, actions));
+    /// Suspends a job. Its flag changes under the lock, so that it always agrees with the scheduler.
+    pub(crate) fn hold(&self, job: &Job) {
+        self.decide(|core, now, actions| {
+            job.set_held(true);
+            core.hold_job(now, job.id(), actions);
+        });
     }
 
     /// Resumes a job; gives how many of its tasks waited for that.
-    pub(crate) fn release(&self, job: JobId) -> usize {
-        self.decide(|core, now, actions| core.resume_job(now, job, actions))
+    pub(crate) fn release(&self, job: &Job) -> usize {
+        self.decide(|core, now, actions| {
+            job.set_held(false);
+            core.resume_job(now, job.id(), actions)
+        })
     }
 
     /// Makes every task of the job look, at once, whether it was cancelled.
@@ -211,7 +240,7 @@ impl Node {
     }
 
     pub(crate) fn update_job(&self, job: JobId, priority: Option<i32>, killable: Option<bool>) {
-        self.core.lock().update_job(job, priority, killable);
+        self.decide(|core, now, actions| core.update_job(now, job, priority, killable, actions));
     }
 
     pub(crate) fn is_polled(&self, job: JobId) -> bool {
@@ -254,16 +283,13 @@ impl Node {
             guard = self.ticker.0.lock();
             // A deadline stored since the tick is smaller than `next`, and its notice came before this lock or
             // will come after it is given up.
-            let wait = match next.map_or(u64::MAX, |n| n.0).min(self.deadline.load(Ordering::Relaxed)) {
+            let left = match next.map_or(u64::MAX, |n| n.0).min(self.deadline.load(Ordering::Relaxed)) {
                 u64::MAX => None,
                 at => Some(Duration::from_nanos(Nanos(at).since(self.now()).0)),
             };
-            match (wait, pacer.is_some()) {
-                (Some(wait), true) => drop(self.ticker.1.wait_for(&mut guard, wait.min(PACE))),
-                (Some(wait), false) => drop(self.ticker.1.wait_for(&mut guard, wait)),
-                (None, true) => drop(self.ticker.1.wait_for(&mut guard, PACE)),
-                (None, false) => self.ticker.1.wait(&mut guard),
-            }
+            let pace = pacer.is_some().then_some(PACE);
+            let timeout = [left, pace].into_iter().flatten().min();
+            guard = wait(&self.ticker.1, guard, timeout);
         }
     }
 

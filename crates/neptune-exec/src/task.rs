@@ -9,15 +9,16 @@ use std::cell::{Cell, RefCell};
 use std::panic::resume_unwind;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::task::AtomicWaker;
 use neptune_sched::{Begin, LocalScheduler, TaskId};
 
 use crate::job::Job;
+use crate::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
+use crate::sync::{Instant, thread_local};
 
 /// One task. Everything that the scheduler keeps per task is here and in its table: well under 1 KiB.
 #[derive(Debug)]
@@ -70,6 +71,16 @@ impl Task {
         self.yield_flag.store(on, Ordering::Relaxed);
     }
 
+    /// The attempt of the job it belongs to.
+    pub(crate) fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// Whether it is polled for the first time; true once.
+    pub(crate) fn is_first_poll(&self) -> bool {
+        !self.started.swap(true, Ordering::Relaxed)
+    }
+
     pub(crate) fn wake(&self) {
         self.waker.wake();
     }
@@ -91,20 +102,19 @@ thread_local! {
 
 /// The task whose future is polled on this thread.
 pub fn current_task() -> Option<Arc<Task>> {
-    CURRENT.with_borrow(Clone::clone)
+    CURRENT.with(|current| current.borrow().clone())
 }
 
 /// Whether the task polled on this thread was asked to yield.
 #[inline]
 pub(crate) fn current_must_yield() -> bool {
-    CURRENT.with_borrow(|task| task.as_ref().is_some_and(|t| t.must_yield()))
+    CURRENT.with(|current| current.borrow().as_ref().is_some_and(|task| task.must_yield()))
 }
 
 /// The time since the last call on this thread within the same poll of a task; `None` outside tasks.
 #[inline]
 pub(crate) fn lap(now: Instant) -> Option<Duration> {
-    let last = LAST_CHECK.get()?;
-    LAST_CHECK.set(Some(now));
+    let last = LAST_CHECK.with(|check| check.get().inspect(|_| check.set(Some(now))))?;
     Some(now.saturating_duration_since(last))
 }
 
@@ -117,16 +127,17 @@ struct Entered {
 impl Entered {
     fn new(task: &Arc<Task>, now: Option<Instant>) -> Self {
         Self {
-            before: CURRENT.replace(Some(Arc::clone(task))),
-            last_check: LAST_CHECK.replace(now),
+            before: CURRENT.with(|current| current.replace(Some(Arc::clone(task)))),
+            last_check: LAST_CHECK.with(|check| check.replace(now)),
         }
     }
 }
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        CURRENT.set(self.before.take());
-        LAST_CHECK.set(self.last_check);
+        let left = CURRENT.with(|current| current.replace(self.before.take()));
+        LAST_CHECK.with(|check| check.set(self.last_check));
+        drop(left);
     }
 }
 
@@ -162,21 +173,35 @@ impl<T> Gate<T> {
     /// Drops the future, under the task's identity, and gives back slot and place.
     fn close(&mut self, cause: Option<&'static str>) {
         if let Some(future) = self.future.take() {
-            let entered = Entered::new(&self.task, None);
+            let _removal = Removal { task: &self.task, cause };
+            let _entered = Entered::new(&self.task, None);
             drop(future);
-            drop(entered);
-            self.task.job.node().remove(&self.task, cause);
         }
     }
 }
 
-/// Removes the task if its poll panics.
-struct OnPanic<'a, T>(&'a mut Gate<T>);
+/// Removes the task when dropped, so also if dropping its future panics.
+struct Removal<'a> {
+    task: &'a Arc<Task>,
+    cause: Option<&'static str>,
+}
+
+impl Drop for Removal<'_> {
+    fn drop(&mut self) {
+        self.task.job.node().remove(self.task, self.cause);
+    }
+}
+
+/// Closes the gate if the poll it guards panics.
+struct OnPanic<'a, T> {
+    gate: &'a mut Gate<T>,
+    returned: bool,
+}
 
 impl<T> Drop for OnPanic<'_, T> {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.0.close(Some("panicked"));
+        if !self.returned {
+            self.gate.close(Some("panicked"));
         }
     }
 }
@@ -185,8 +210,7 @@ impl<T> Future for Gate<T> {
     type Output = Result<T, Interrupted>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let gate = OnPanic(&mut self);
-        let this = &mut *gate.0;
+        let this = &mut *self;
         // Registered before the scheduler is asked, so that no grant can fall in between.
         this.task.waker.register(cx.waker());
         if this.task.is_cancelled() {
@@ -194,19 +218,18 @@ impl<T> Future for Gate<T> {
             return Poll::Ready(Err(Interrupted));
         }
         let node = Arc::clone(this.task.job.node());
-        let Some(future) = this.future.as_mut() else { return Poll::Ready(Err(Interrupted)) };
-        let first = !this.task.started.load(Ordering::Relaxed);
-        let Begin::Run { resumed_after } = node.begin(&this.task) else { return Poll::Pending };
-        if first {
-            this.task.started.store(true, Ordering::Relaxed);
-            node.started(&this.task);
+        if this.future.is_none() {
+            return Poll::Ready(Err(Interrupted));
         }
-        if let Some(after) = resumed_after {
-            node.resumed(&this.task, after);
+        if node.begin(&this.task) == Begin::Wait {
+            return Poll::Pending;
         }
         let polled = {
-            let _entered = Entered::new(&this.task, Some(Instant::now()));
-            future.as_mut().poll(cx)
+            let mut guard = OnPanic { gate: this, returned: false };
+            let _entered = Entered::new(&guard.gate.task, Some(Instant::now()));
+            let polled = guard.gate.future.as_mut().map(|future| future.as_mut().poll(cx));
+            guard.returned = true;
+            polled.unwrap_or(Poll::Pending)
         };
         match polled {
             Poll::Ready(value) => {

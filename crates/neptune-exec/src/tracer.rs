@@ -18,7 +18,7 @@ struct InheritTask;
 impl JoinSetTracer for InheritTask {
     fn trace_future(&self, future: BoxFuture<'static, Erased>) -> BoxFuture<'static, Erased> {
         let Some(parent) = current_task() else { return future };
-        match parent.job().add_task() {
+        match parent.job().add_task(parent.attempt()) {
             Some(task) => Box::pin(ChildGate(Gate::new(task, future))),
             None => future,
         }
@@ -29,7 +29,9 @@ impl JoinSetTracer for InheritTask {
         closure: Box<dyn FnOnce() -> Erased + Send>,
     ) -> Box<dyn FnOnce() -> Erased + Send> {
         let Some(parent) = current_task() else { return closure };
+        let live = parent.job().add_closure();
         Box::new(move || {
+            let _live = live;
             if parent.is_cancelled() {
                 resume_unwind(Box::new(Interrupted));
             }

@@ -18,8 +18,9 @@ use neptune_sched::Class;
 use crate::options::NeptuneOptions;
 
 /// Operators whose output side needs a yield point besides the leaves below them.
-const LONG_WORKERS: [&str; 20] = [
+const LONG_WORKERS: [&str; 23] = [
     "AggregateExec",
+    "SplitAggregateExec",
     "SortExec",
     "RunSortExec",
     "PartialSortExec",
@@ -31,6 +32,8 @@ const LONG_WORKERS: [&str; 20] = [
     "SortMergeJoinExec",
     "SymmetricHashJoinExec",
     "WindowAggExec",
+    "GroupWindowExec",
+    "FoldExec",
     "BoundedWindowAggExec",
     "UnnestExec",
     "RepartitionExec",

@@ -14,6 +14,9 @@ const MARGIN: f64 = 0.97;
 /// How much unused quota may be saved up.
 const BURST: Nanos = Nanos::from_millis(4);
 
+/// How far ahead of the quota the process may be remembered to be: the kernel forgets after each period, too.
+const DEBT: Nanos = Nanos::from_millis(100);
+
 /// A leaky bucket of CPU time.
 #[derive(Debug, Clone)]
 pub struct Pacer {
@@ -26,7 +29,12 @@ pub struct Pacer {
 impl Pacer {
     /// A pacer for `cores` of quota at time `now`, when the process had used `used` of CPU time.
     pub fn new(cores: f64, now: Nanos, used: Nanos) -> Self {
-        Self { rate: cores * MARGIN, level: BURST.0 as f64, last: now, used }
+        Self {
+            rate: cores * MARGIN,
+            level: BURST.0 as f64,
+            last: now,
+            used,
+        }
     }
 
     /// Accounts up to `now`, when the process had used `used` of CPU time in all; true if batch may run.
@@ -34,6 +42,7 @@ impl Pacer {
         self.level += now.since(self.last).0 as f64 * self.rate;
         self.level = self.level.min(BURST.0 as f64);
         self.level -= used.since(self.used).0 as f64;
+        self.level = self.level.max(-(DEBT.0 as f64 * self.rate));
         self.last = self.last.max(now);
         self.used = self.used.max(used);
         self.level > 0.0
@@ -59,9 +68,24 @@ mod tests {
             used = used.plus(spent);
         }
         let window = 400; // 100 ms
-        let worst = usage.windows(window).map(|w| w.iter().sum::<u64>()).max().unwrap();
+        let worst = usage
+            .windows(window)
+            .map(|w| w.iter().sum::<u64>())
+            .max()
+            .unwrap();
         assert!(worst <= Nanos::from_millis(102).0, "{worst}");
         let total: u64 = usage.iter().sum();
-        assert!(total as f64 > 0.96 * now.0 as f64, "uses what it may: {total}");
+        assert!(
+            total as f64 > 0.96 * now.0 as f64,
+            "uses what it may: {total}"
+        );
+    }
+
+    #[test]
+    fn streams_above_the_quota_do_not_stop_batch_for_longer_than_a_period() {
+        let mut pacer = Pacer::new(1.0, Nanos(0), Nanos(0));
+        assert!(!pacer.advance(Nanos::from_millis(10_000), Nanos::from_millis(20_000)));
+        assert!(!pacer.advance(Nanos::from_millis(10_099), Nanos::from_millis(20_000)));
+        assert!(pacer.advance(Nanos::from_millis(10_101), Nanos::from_millis(20_000)));
     }
 }

@@ -14,7 +14,8 @@ pub struct SchedSettings {
     /// A query pauses for tens of microseconds each time one of its tasks waits for another. Giving the core
     /// back in every such pause would suspend and resume a victim dozens of times per query.
     pub linger: Nanos,
-    /// A task suspended this many times since its last grace runs undisturbed for `grace`.
+    /// A task suspended for more urgent work more often than this since its last grace runs undisturbed for
+    /// `grace`.
     pub max_suspensions: u32,
     /// See `max_suspensions`.
     pub grace: Nanos,

@@ -20,9 +20,9 @@
 //!
 //! 1. *Suspend against finish.* The request only sets a flag. If the poll ends with `Ready` the task is
 //!    removed and the request is void; nothing waits for an acknowledgement.
-//! 2. *Resume against suspend.* Both happen under the scheduler's lock. A request withdrawn before the
-//!    task reached a yield point leaves it `Running`; one withdrawn after leaves it `Suspended`, and the
-//!    dispatch that follows grants it the slot.
+//! 2. *Resume against suspend.* Both happen under the scheduler's lock, together with the flag that says which
+//!    came last. A request is not withdrawn: a task that has not reached its yield point when it is resumed
+//!    becomes `Suspended` there, and the dispatch that follows grants it a slot like any other.
 //! 3. *Wake while waiting, suspended or held.* The wake makes the runtime poll the gate, which finds the
 //!    state unchanged and returns `Pending`. The grant later wakes the gate again and the inner future is
 //!    then polled whether or not it was woken itself: a spurious poll is allowed, a lost one is not.
@@ -30,7 +30,7 @@
 //!    a slot it held (`Granted`, `Running`) goes to the next in line.
 //! 5. *Grant to a task that never comes.* `Granted` holds a slot until the gate is polled or dropped. The
 //!    runtime guarantees one of the two for a woken task that exists; on shutdown all gates are dropped.
-//! 6. *Panic inside a poll.* The gate ends the poll from a drop guard, as `Ready`.
+//! 6. *Panic inside a poll, or while the future is dropped.* The gate removes the task from a drop guard.
 
 /// Where a task stands. See the module's text for the transitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

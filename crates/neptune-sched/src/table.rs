@@ -11,7 +11,10 @@ pub(crate) struct TaskTable<T> {
 
 impl<T> TaskTable<T> {
     pub(crate) fn new() -> Self {
-        Self { places: Vec::new(), free: Vec::new() }
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+        }
     }
 
     pub(crate) fn insert(&mut self, make: impl FnOnce(TaskId) -> T) -> TaskId {
@@ -27,12 +30,20 @@ impl<T> TaskTable<T> {
 
     pub(crate) fn get(&self, id: TaskId) -> Option<&T> {
         let (generation, value) = self.places.get(id.place())?;
-        if TaskId::new(id.place() as u32, *generation) == id { value.as_ref() } else { None }
+        if TaskId::new(id.place() as u32, *generation) == id {
+            value.as_ref()
+        } else {
+            None
+        }
     }
 
     pub(crate) fn get_mut(&mut self, id: TaskId) -> Option<&mut T> {
         let (generation, value) = self.places.get_mut(id.place())?;
-        if TaskId::new(id.place() as u32, *generation) == id { value.as_mut() } else { None }
+        if TaskId::new(id.place() as u32, *generation) == id {
+            value.as_mut()
+        } else {
+            None
+        }
     }
 
     pub(crate) fn remove(&mut self, id: TaskId) -> Option<T> {
@@ -48,9 +59,12 @@ impl<T> TaskTable<T> {
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (TaskId, &T)> {
-        self.places.iter().enumerate().filter_map(|(place, (generation, value))| {
-            Some((TaskId::new(place as u32, *generation), value.as_ref()?))
-        })
+        self.places
+            .iter()
+            .enumerate()
+            .filter_map(|(place, (generation, value))| {
+                Some((TaskId::new(place as u32, *generation), value.as_ref()?))
+            })
     }
 
     pub(crate) fn len(&self) -> usize {

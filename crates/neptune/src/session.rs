@@ -14,6 +14,7 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion::sql::parser::Statement;
+use neptune_exec::operators::ShortPolls;
 use neptune_exec::{
     Executor, ExecutorConfig, JobRule, JobSettings, NeptuneOptions, YieldRule, cpu_quota,
 };
@@ -106,6 +107,7 @@ fn context(
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_physical_optimizer_rule(Arc::new(ShortPolls::default()))
         .with_physical_optimizer_rule(Arc::new(YieldRule))
         .with_physical_optimizer_rule(Arc::new(JobRule))
         .build();

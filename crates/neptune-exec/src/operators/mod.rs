@@ -1,12 +1,12 @@
 //! Operators of our own with short polls.
 
 mod aggregate;
+mod batches;
 mod fold;
 mod points;
 mod rule;
 mod slice;
 mod sort;
-mod types;
 mod window;
 
 pub use aggregate::{SplitAggregateExec, SplitLimits};

@@ -44,6 +44,10 @@ use datafusion::physical_plan::{
     replace_children_if_necessary,
 };
 
+use neptune_sched::Class;
+
+use crate::options::NeptuneOptions;
+
 use super::{FoldExec, GroupWindowExec, RunSortExec, SplitAggregateExec, SplitLimits};
 
 /// Which operators are replaced, and what for.
@@ -103,6 +107,10 @@ impl PhysicalOptimizerRule for ShortPolls {
         plan: Arc<dyn ExecutionPlan>,
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
+        let neptune = config.extensions.get::<NeptuneOptions>();
+        if neptune.is_some_and(|options| options.job_class != Class::Batch || !options.short_polls) {
+            return Ok(plan);
+        }
         Rewrite {
             options: self.options,
             filters_rows_in_scans: config.execution.parquet.pushdown_filters,
@@ -229,7 +237,11 @@ impl Rewrite {
         } else {
             plan.is::<ProjectionExec>() || plan.is::<FilterExec>() || plan.is::<CooperativeExec>()
         };
-        by_partition && plan.children().into_iter().all(|child| self.is_divisible(child))
+        by_partition
+            && plan
+                .children()
+                .into_iter()
+                .all(|child| self.is_divisible(child))
     }
 
     /// Whether `join` may use its key as an index into an array, which is more than twice as fast as a hash table. It
@@ -238,7 +250,10 @@ impl Rewrite {
         let ([(key, _)], build) = (join.on(), join.left()) else {
             return false;
         };
-        if !key.data_type(&build.schema()).is_ok_and(|key| key.is_integer()) {
+        if !key
+            .data_type(&build.schema())
+            .is_ok_and(|key| key.is_integer())
+        {
             return false;
         }
         let statistics = StatisticsContext::new().compute(build.as_ref(), &StatisticsArgs::new());
@@ -246,10 +261,11 @@ impl Rewrite {
             return true;
         };
         let column = statistics.column_statistics.get(key.index());
-        let bound = |value: &Precision<ScalarValue>| match value.get_value()?.cast_to(&DataType::Float64) {
-            Ok(ScalarValue::Float64(value)) => value,
-            _ => None,
-        };
+        let bound =
+            |value: &Precision<ScalarValue>| match value.get_value()?.cast_to(&DataType::Float64) {
+                Ok(ScalarValue::Float64(value)) => value,
+                _ => None,
+            };
         let range = column.and_then(|c| Some(bound(&c.max_value)? - bound(&c.min_value)? + 1.0));
         match (statistics.num_rows.get_value(), range) {
             (Some(rows), Some(range)) => {

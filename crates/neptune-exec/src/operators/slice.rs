@@ -76,13 +76,20 @@ impl AdaptiveSlicer {
 
     /// Most rows of the next slice; `usize::MAX` when batches pass untouched.
     pub fn limit(&self) -> usize {
-        if self.pause > 0 { usize::MAX } else { self.limit }
+        if self.pause > 0 {
+            usize::MAX
+        } else {
+            self.limit
+        }
     }
 
     /// Gives the slicer its next batch. To be called when it [is empty](Self::is_empty): a batch that was
     /// not handed out completely is lost otherwise.
     pub fn push(&mut self, batch: RecordBatch) {
-        debug_assert!(self.rest.is_none(), "pushed before the last batch was handed out");
+        debug_assert!(
+            self.rest.is_none(),
+            "pushed before the last batch was handed out"
+        );
         self.pause = self.pause.saturating_sub(1);
         self.rest = Some(batch);
     }
@@ -216,16 +223,24 @@ mod tests {
             let cost = |rows| Duration::from_micros(micros_per_row * rows as u64);
             let mut slicer = AdaptiveSlicer::new(TARGET, usize::MAX);
             let lengths = run(&mut slicer, 20, 8192, cost);
-            assert!(lengths[1..].iter().all(|l| cost(*l) <= TARGET), "{lengths:?}");
+            assert!(
+                lengths[1..].iter().all(|l| cost(*l) <= TARGET),
+                "{lengths:?}"
+            );
             let late = lengths[lengths.len() / 2];
-            assert!(cost(late * 4 + 4) >= TARGET / 4, "too short: {late} at {micros_per_row}");
+            assert!(
+                cost(late * 4 + 4) >= TARGET / 4,
+                "too short: {late} at {micros_per_row}"
+            );
         }
     }
 
     #[test]
     fn a_row_of_a_millisecond_is_met_after_four_rows_and_then_one_by_one() {
         let mut slicer = AdaptiveSlicer::new(TARGET, SLOW_START_ROWS);
-        let lengths = run(&mut slicer, 1, 1000, |rows| Duration::from_millis(rows as u64));
+        let lengths = run(&mut slicer, 1, 1000, |rows| {
+            Duration::from_millis(rows as u64)
+        });
         assert_eq!(lengths[0], 4);
         assert!(lengths[1..].iter().all(|l| *l == 1), "{lengths:?}");
     }
@@ -233,9 +248,13 @@ mod tests {
     #[test]
     fn slices_grow_again_when_the_consumer_becomes_quick() {
         let mut slicer = AdaptiveSlicer::new(TARGET, usize::MAX);
-        run(&mut slicer, 3, 8192, |rows| Duration::from_micros(50 * rows as u64));
+        run(&mut slicer, 3, 8192, |rows| {
+            Duration::from_micros(50 * rows as u64)
+        });
         assert!(slicer.limit() < 16);
-        run(&mut slicer, 1, 8192, |rows| Duration::from_nanos(rows as u64));
+        run(&mut slicer, 1, 8192, |rows| {
+            Duration::from_nanos(rows as u64)
+        });
         assert_eq!(run(&mut slicer, 5, 8192, |_| Duration::ZERO), [8192; 5]);
     }
 
@@ -245,7 +264,11 @@ mod tests {
         let lengths = run(&mut slicer, 2000, 8192, |_| Duration::from_millis(3));
         // Each attempt costs at most one batch in single rows; attempts become rare.
         let cut = lengths.iter().filter(|l| **l < 8192).count();
-        assert!(lengths.len() < 2000 + 2000 / 10, "{} slices, {cut} cut", lengths.len());
+        assert!(
+            lengths.len() < 2000 + 2000 / 10,
+            "{} slices, {cut} cut",
+            lengths.len()
+        );
     }
 
     #[test]

@@ -5,7 +5,9 @@ use proptest::prelude::*;
 
 use crate::support::{Random, Setting, block_on, metric, same_rows, shown, table};
 
-const GROUPS: [&str; 10] = ["i", "j", "v", "s", "d", "b, a", "i, v", "t, j, s", "i % 7", "f"];
+const GROUPS: [&str; 10] = [
+    "i", "j", "v", "s", "d", "b, a", "i, v", "t, j, s", "i % 7", "f",
+];
 
 /// Sums of floating-point numbers depend on their order, and so does, with NaN, DataFusion's minimum: neither is here.
 const FUNCTIONS: [&str; 6] = [
@@ -24,13 +26,22 @@ fn check(seed: u64, rows: usize, memory: Option<usize>) {
     let dictionary = random.below(8) == 0;
     let values = [3, 500, 1 << 40][random.below(3) as usize];
     let most = [50, 1000][random.below(2) as usize];
-    let data = table(&mut random, rows, 1 + setting.partitions, most, values, dictionary);
+    let data = table(
+        &mut random,
+        rows,
+        1 + setting.partitions,
+        most,
+        values,
+        dictionary,
+    );
     let group = GROUPS[random.below(GROUPS.len() as u64) as usize];
     let functions = FUNCTIONS[random.below(FUNCTIONS.len() as u64) as usize];
     let sql = match random.below(8) {
         0 => format!("SELECT DISTINCT {group} FROM t"),
         1 => format!("SELECT {group}, {functions} FROM t GROUP BY ROLLUP ({group})"),
-        2 => format!("SELECT {group}, {functions} FROM t WHERE n % 3 = 0 GROUP BY {group} HAVING count(*) > 1"),
+        2 => format!(
+            "SELECT {group}, {functions} FROM t WHERE n % 3 = 0 GROUP BY {group} HAVING count(*) > 1"
+        ),
         _ => format!("SELECT {group}, {functions} FROM t GROUP BY {group}"),
     };
     block_on(async {
@@ -54,7 +65,12 @@ proptest! {
 }
 
 /// One case of each way through the operator.
-fn splits(partitions: usize, most_partitions: usize, limits: SplitLimits, sql: &str) -> (usize, String) {
+fn splits(
+    partitions: usize,
+    most_partitions: usize,
+    limits: SplitLimits,
+    sql: &str,
+) -> (usize, String) {
     let mut setting = Setting::new(11);
     setting.partitions = partitions;
     setting.batch_size = 200;
@@ -72,7 +88,10 @@ const LARGE: usize = 1 << 40;
 
 #[test]
 fn few_groups_stay_in_one_table() {
-    let limits = SplitLimits { table_bytes: LARGE, rows: LARGE };
+    let limits = SplitLimits {
+        table_bytes: LARGE,
+        rows: LARGE,
+    };
     let (splits, plan) = splits(2, 8, limits, "SELECT i, sum(n) FROM t GROUP BY i");
     assert!(plan.contains("SplitAggregateExec: mode=Partial"), "{plan}");
     assert_eq!(splits, 0, "{plan}");
@@ -80,7 +99,10 @@ fn few_groups_stay_in_one_table() {
 
 #[test]
 fn a_first_stage_closes_tables_that_grow() {
-    let limits = SplitLimits { table_bytes: 1 << 10, rows: LARGE };
+    let limits = SplitLimits {
+        table_bytes: 1 << 10,
+        rows: LARGE,
+    };
     // Rows of a group next to each other, and far apart.
     let (near, plan) = splits(2, 8, limits, "SELECT n / 9, sum(n) FROM t GROUP BY n / 9");
     assert!(near > 10, "{near} {plan}");
@@ -90,7 +112,10 @@ fn a_first_stage_closes_tables_that_grow() {
 
 #[test]
 fn a_last_stage_takes_the_parts_of_its_exchange() {
-    let limits = SplitLimits { table_bytes: LARGE, rows: 100 };
+    let limits = SplitLimits {
+        table_bytes: LARGE,
+        rows: 100,
+    };
     let (splits, plan) = splits(2, 16, limits, "SELECT i, sum(n) FROM t GROUP BY i");
     assert!(plan.contains("partitioning=Hash([i@0], 16)"), "{plan}");
     assert_eq!(splits, 2, "{plan}");
@@ -98,7 +123,10 @@ fn a_last_stage_takes_the_parts_of_its_exchange() {
 
 #[test]
 fn a_last_stage_without_parts_distributes() {
-    let limits = SplitLimits { table_bytes: LARGE, rows: 100 };
+    let limits = SplitLimits {
+        table_bytes: LARGE,
+        rows: 100,
+    };
     let (splits, plan) = splits(3, 1, limits, "SELECT i, sum(n) FROM t GROUP BY i");
     assert!(plan.contains("partitioning=Hash([i@0], 3)"), "{plan}");
     assert_eq!(splits, 3, "{plan}");

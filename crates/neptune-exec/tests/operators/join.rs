@@ -5,7 +5,13 @@ use proptest::prelude::*;
 use crate::support::{Random, Setting, block_on, same_rows, shown, table};
 
 const JOINS: [&str; 5] = ["INNER", "LEFT", "RIGHT", "FULL", "CROSS-CHECK"];
-const KEYS: [&str; 5] = ["l.v = r.v", "l.s = r.s AND l.j = r.j", "l.i = r.i AND l.b = r.b", "l.d = r.d", "l.i = r.i"];
+const KEYS: [&str; 5] = [
+    "l.v = r.v",
+    "l.s = r.s AND l.j = r.j",
+    "l.i = r.i AND l.b = r.b",
+    "l.d = r.d",
+    "l.i = r.i",
+];
 
 fn check(seed: u64) {
     let mut random = Random::new(seed);
@@ -23,7 +29,10 @@ fn check(seed: u64) {
         join => format!("SELECT l.n, r.n, l.v, r.s FROM t l {join} JOIN u r ON {key}"),
     };
     let sql = match random.below(3) {
-        0 => format!("SELECT x.v, count(*), sum(x.n) FROM ({}) x GROUP BY x.v", renamed(&sql)),
+        0 => format!(
+            "SELECT x.v, count(*), sum(x.n) FROM ({}) x GROUP BY x.v",
+            renamed(&sql)
+        ),
         _ => sql,
     };
     block_on(async {
@@ -34,8 +43,11 @@ fn check(seed: u64) {
 
 /// As a subquery: column names must differ, and there must be a `v`.
 fn renamed(sql: &str) -> String {
-    sql.replace("SELECT l.n, r.n, l.v, r.s", "SELECT l.n, r.n AS m, l.v, r.s")
-        .replace("SELECT n FROM t l", "SELECT n, v FROM t l")
+    sql.replace(
+        "SELECT l.n, r.n, l.v, r.s",
+        "SELECT l.n, r.n AS m, l.v, r.s",
+    )
+    .replace("SELECT n FROM t l", "SELECT n, v FROM t l")
 }
 
 proptest! {
@@ -53,7 +65,10 @@ fn plan(sql: &str) -> String {
     setting.options.partitions = 16;
     setting.options.limits.rows = 20;
     let mut random = Random::new(2);
-    let (left, right) = (table(&mut random, 700, 2, 99, 300, false), table(&mut random, 900, 2, 99, 300, false));
+    let (left, right) = (
+        table(&mut random, 700, 2, 99, 300, false),
+        table(&mut random, 900, 2, 99, 300, false),
+    );
     block_on(async {
         let session = setting.session(vec![("t", left), ("u", right)]);
         shown(&same_rows(&setting, &session, sql).await)

@@ -9,10 +9,24 @@ fn check(seed: u64, rows: usize, memory: Option<usize>) {
     let mut random = Random::new(seed);
     let mut setting = Setting::new(seed);
     setting.memory = memory;
+    if memory.is_some() {
+        // One consumer of memory, in batches that fit.
+        setting.partitions = 1;
+        setting.batch_size = 200;
+    }
     let dictionary = random.below(3) == 0;
-    let most = [40, 1000, 9000][random.below(3) as usize];
+    let most = if memory.is_some() {
+        300
+    } else {
+        [40, 1000, 9000][random.below(3) as usize]
+    };
     let values = [3, 200, 1 << 40][random.below(3) as usize];
-    let data = table(&mut random, rows, 1 + setting.partitions, most, values, dictionary);
+    let inputs = if memory.is_some() {
+        1
+    } else {
+        1 + setting.partitions
+    };
+    let data = table(&mut random, rows, inputs, most, values, dictionary);
     let mut columns = vec!["i", "j", "f", "v", "s", "d", "b", "t", "a"];
     if dictionary {
         columns.push("y");
@@ -27,14 +41,24 @@ fn check(seed: u64, rows: usize, memory: Option<usize>) {
         })
         .collect();
     let order: Vec<_> = keys.iter().map(|(_, order)| order.as_str()).collect();
-    let names: Vec<_> = keys.iter().enumerate().map(|(i, (key, _))| format!("{key} AS k{i}")).collect();
-    let sql = format!("SELECT {}, * FROM t ORDER BY {}", names.join(", "), order.join(", "));
+    let names: Vec<_> = keys
+        .iter()
+        .enumerate()
+        .map(|(i, (key, _))| format!("{key} AS k{i}"))
+        .collect();
+    let sql = format!(
+        "SELECT {}, * FROM t ORDER BY {}",
+        names.join(", "),
+        order.join(", ")
+    );
 
     block_on(async {
         let session = setting.session(vec![("t", data)]);
         let (mut expected, mut found, plan) = both(&setting, &session, &sql).await;
         assert!(shown(&plan).contains("RunSortExec"), "{}", shown(&plan));
-        let key = |rows: &[Vec<String>]| -> Vec<_> { rows.iter().map(|row| row[..count].to_vec()).collect() };
+        let key = |rows: &[Vec<String>]| -> Vec<_> {
+            rows.iter().map(|row| row[..count].to_vec()).collect()
+        };
         assert!(
             key(&expected) == key(&found),
             "{setting:?} {sql}\n{}",
@@ -42,7 +66,11 @@ fn check(seed: u64, rows: usize, memory: Option<usize>) {
         );
         expected.sort();
         found.sort();
-        assert!(expected == found, "{setting:?} {sql}\n{}", difference(&expected, &found, &plan));
+        assert!(
+            expected == found,
+            "{setting:?} {sql}\n{}",
+            difference(&expected, &found, &plan)
+        );
     });
 }
 
@@ -55,8 +83,8 @@ proptest! {
     }
 
     #[test]
-    fn sorts_in_little_memory(seed: u64, rows in 3000usize..9000) {
-        check(seed, rows, Some(3 << 20));
+    fn sorts_in_little_memory(seed: u64, rows in 1000usize..6000) {
+        check(seed, rows, Some(600 << 10));
     }
 }
 
@@ -76,7 +104,11 @@ fn more_runs_than_are_merged_at_once() {
         let sql = "SELECT i, n FROM (SELECT i, n, y FROM t) ORDER BY i, y, n";
         let (expected, found, plan) = both(&setting, &session, sql).await;
         assert!(metric(&plan, "RunSortExec", "runs") > 600);
-        assert!(expected == found, "{}", difference(&expected, &found, &plan));
+        assert!(
+            expected == found,
+            "{}",
+            difference(&expected, &found, &plan)
+        );
     });
 }
 
@@ -93,6 +125,10 @@ fn what_does_not_fit_is_spilled() {
         let (expected, found, plan) = both(&setting, &session, sql).await;
         let files = metric(&plan, "RunSortExec", "spill_count");
         assert!(files >= 4, "{files} {:?}", plan.metrics());
-        assert!(expected == found, "{}", difference(&expected, &found, &plan));
+        assert!(
+            expected == found,
+            "{}",
+            difference(&expected, &found, &plan)
+        );
     });
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use datafusion::arrow::array::{
-    ArrayRef, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float64Array, Int32Array,
-    Int64Array, RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float64Array,
+    Int32Array, Int64Array, RecordBatch, StringArray, StringViewArray, TimestampMicrosecondArray,
 };
 use datafusion::arrow::datatypes::{DataType, Field, Int32Type, Schema, SchemaRef};
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -98,7 +98,9 @@ pub(crate) fn table(
             Arc::new(Int64Array::from_iter((0..len).map(|_| {
                 random.maybe(|r| r.below(values) as i64 - values as i64 / 2)
             }))),
-            Arc::new(Int32Array::from_iter((0..len).map(|_| random.maybe(|r| r.below(5) as i32)))),
+            Arc::new(Int32Array::from_iter(
+                (0..len).map(|_| random.maybe(|r| r.below(5) as i32)),
+            )),
             Arc::new(Float64Array::from_iter((0..len).map(|_| {
                 random.maybe(|r| match r.below(20) {
                     0 => f64::NAN,
@@ -117,19 +119,26 @@ pub(crate) fn table(
                 random.maybe(|r| format!("{}é{}", r.below(3), r.below(values)))
             }))),
             Arc::new(
-                Decimal128Array::from_iter((0..len).map(|_| random.maybe(|r| i128::from(r.below(values)))))
-                    .with_precision_and_scale(20, 2)
-                    .unwrap(),
+                Decimal128Array::from_iter(
+                    (0..len).map(|_| random.maybe(|r| i128::from(r.below(values)))),
+                )
+                .with_precision_and_scale(20, 2)
+                .unwrap(),
             ),
-            Arc::new(BooleanArray::from_iter((0..len).map(|_| random.maybe(|r| r.below(2) == 0)))),
-            Arc::new(TimestampMicrosecondArray::from_iter((0..len).map(|_| {
-                random.maybe(|r| r.below(values) as i64 * 1_000_003)
-            }))),
-            Arc::new(Date32Array::from_iter((0..len).map(|_| random.maybe(|r| r.below(4000) as i32)))),
+            Arc::new(BooleanArray::from_iter(
+                (0..len).map(|_| random.maybe(|r| r.below(2) == 0)),
+            )),
+            Arc::new(TimestampMicrosecondArray::from_iter(
+                (0..len).map(|_| random.maybe(|r| r.below(values) as i64 * 1_000_003)),
+            )),
+            Arc::new(Date32Array::from_iter(
+                (0..len).map(|_| random.maybe(|r| r.below(4000) as i32)),
+            )),
         ];
         if dictionary {
-            let keys: Vec<Option<String>> =
-                (0..len).map(|_| random.maybe(|r| format!("y{}", r.below(values.min(50))))).collect();
+            let keys: Vec<Option<String>> = (0..len)
+                .map(|_| random.maybe(|r| format!("y{}", r.below(values.min(50)))))
+                .collect();
             columns.push(Arc::new(DictionaryArray::<Int32Type>::from_iter(
                 keys.iter().map(|k| k.as_deref()),
             )));
@@ -177,7 +186,9 @@ impl Setting {
             .with_batch_size(self.batch_size);
         let options = config.options_mut();
         options.execution.sort_spill_reservation_bytes = 32 << 10;
-        options.execution.skip_partial_aggregation_probe_rows_threshold = 200;
+        options
+            .execution
+            .skip_partial_aggregation_probe_rows_threshold = 200;
         options.optimizer.hash_join_single_partition_threshold = 0;
         options.optimizer.hash_join_single_partition_threshold_rows = 0;
         let mut runtime = RuntimeEnvBuilder::new();
@@ -192,8 +203,18 @@ impl Setting {
     }
 
     /// The plan that DataFusion makes of `sql`.
-    pub(crate) async fn stock(&self, session: &SessionContext, sql: &str) -> Arc<dyn ExecutionPlan> {
-        session.sql(sql).await.unwrap().create_physical_plan().await.unwrap()
+    pub(crate) async fn stock(
+        &self,
+        session: &SessionContext,
+        sql: &str,
+    ) -> Arc<dyn ExecutionPlan> {
+        session
+            .sql(sql)
+            .await
+            .unwrap()
+            .create_physical_plan()
+            .await
+            .unwrap()
     }
 
     /// `plan` with our operators and with inputs that are interrupted at random.
@@ -203,7 +224,9 @@ impl Setting {
         plan: Arc<dyn ExecutionPlan>,
     ) -> Arc<dyn ExecutionPlan> {
         let rule = ShortPolls::new(self.options);
-        let plan = rule.optimize(plan, session.copied_config().options()).unwrap();
+        let plan = rule
+            .optimize(plan, session.copied_config().options())
+            .unwrap();
         interrupted(plan, self.seed)
     }
 }
@@ -223,7 +246,10 @@ pub(crate) fn rows(batches: &[RecordBatch]) -> Vec<Vec<String>> {
             .map(|column| ArrayFormatter::try_new(column.as_ref(), &options).unwrap())
             .collect();
         rows.extend((0..batch.num_rows()).map(|row| {
-            columns.iter().map(|column| column.value(row).to_string()).collect::<Vec<_>>()
+            columns
+                .iter()
+                .map(|column| column.value(row).to_string())
+                .collect::<Vec<_>>()
         }));
     }
     rows
@@ -235,6 +261,7 @@ pub(crate) async fn both(
     session: &SessionContext,
     sql: &str,
 ) -> (Vec<Vec<String>>, Vec<Vec<String>>, Arc<dyn ExecutionPlan>) {
+    eprintln!("{setting:?} {sql}");
     let stock = setting.stock(session, sql).await;
     let ours = setting.rewritten(session, setting.stock(session, sql).await);
     assert_eq!(stock.schema(), ours.schema(), "{setting:?} {sql}");
@@ -263,7 +290,11 @@ pub(crate) async fn same_rows(
     let (mut expected, mut found, plan) = both(setting, session, sql).await;
     expected.sort();
     found.sort();
-    assert!(expected == found, "{setting:?} {sql}\n{}", difference(&expected, &found, &plan));
+    assert!(
+        expected == found,
+        "{setting:?} {sql}\n{}",
+        difference(&expected, &found, &plan)
+    );
     plan
 }
 
@@ -286,12 +317,19 @@ pub(crate) fn difference(
 /// The sum of a metric over the operators of a plan with a name.
 pub(crate) fn metric(plan: &Arc<dyn ExecutionPlan>, operator: &str, name: &str) -> usize {
     let own = match plan.metrics() {
-        Some(metrics) if plan.name() == operator => {
-            metrics.sum_by_name(name).map_or(0, |value| value.as_usize())
-        }
+        Some(metrics) if plan.name() == operator => match name {
+            "spill_count" => metrics.spill_count().unwrap_or(0),
+            name => metrics
+                .sum_by_name(name)
+                .map_or(0, |value| value.as_usize()),
+        },
         _ => 0,
     };
-    own + plan.children().into_iter().map(|child| metric(child, operator, name)).sum::<usize>()
+    own + plan
+        .children()
+        .into_iter()
+        .map(|child| metric(child, operator, name))
+        .sum::<usize>()
 }
 
 /// Puts an interrupted stream above each leaf of `plan`.

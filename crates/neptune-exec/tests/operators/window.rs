@@ -19,10 +19,19 @@ fn check(seed: u64, rows: usize, memory: Option<usize>) -> String {
     setting.memory = memory;
     let values = [2, 60, 1 << 40][random.below(3) as usize];
     let most = [20, 700][random.below(2) as usize];
-    let data = table(&mut random, rows, 1 + setting.partitions, most, values, false);
+    let data = table(
+        &mut random,
+        rows,
+        1 + setting.partitions,
+        most,
+        values,
+        false,
+    );
     let partition = PARTITIONS[random.below(PARTITIONS.len() as u64) as usize];
-    let function = FUNCTIONS[random.below(FUNCTIONS.len() as u64) as usize].replace("{}", partition);
-    let sql = format!("SELECT n, {function} AS w, sum(n) OVER (PARTITION BY {partition}) AS x FROM t");
+    let function =
+        FUNCTIONS[random.below(FUNCTIONS.len() as u64) as usize].replace("{}", partition);
+    let sql =
+        format!("SELECT n, {function} AS w, sum(n) OVER (PARTITION BY {partition}) AS x FROM t");
     block_on(async {
         let session = setting.session(vec![("t", data)]);
         shown(&same_rows(&setting, &session, &sql).await)

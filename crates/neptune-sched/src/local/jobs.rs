@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Action, Job, JobSpec, LocalScheduler};
+use super::{Action, Cause, Job, JobSpec, LocalScheduler};
 use crate::{JobId, Nanos, TaskId, TaskState};
 
 impl<H: Clone> LocalScheduler<H> {
@@ -31,7 +31,11 @@ impl<H: Clone> LocalScheduler<H> {
     /// The share of the job served least; jobs with tasks count first, others only where there are none.
     fn least_virtual_time(&self) -> Nanos {
         let least = |busy: bool| {
-            let jobs = self.jobs.iter().flatten().filter(|job| job.tasks > 0 || !busy);
+            let jobs = self
+                .jobs
+                .iter()
+                .flatten()
+                .filter(|job| job.tasks > 0 || !busy);
             jobs.map(|job| job.virtual_time).min()
         };
         least(true).or_else(|| least(false)).unwrap_or_default()
@@ -68,41 +72,59 @@ impl<H: Clone> LocalScheduler<H> {
         killable: Option<bool>,
         actions: &mut Vec<Action<H>>,
     ) {
-        self.account(now, actions);
-        let Some(job) = self.places.get(&id).and_then(|place| self.jobs[*place].as_mut()) else { return };
+        let Some(&place) = self.places.get(&id) else {
+            return;
+        };
+        self.account(now);
+        let Some(job) = self.jobs[place].as_mut() else {
+            return;
+        };
         job.spec.priority = priority.unwrap_or(job.spec.priority);
         job.spec.killable = killable.unwrap_or(job.spec.killable);
         self.make_room_for_queue(now, actions);
+        self.settle(now, actions);
     }
 
     /// Suspends a whole job until [`resume_job`](Self::resume_job): the user's suspend, not the policy's.
     pub fn hold_job(&mut self, now: Nanos, id: JobId, actions: &mut Vec<Action<H>>) {
-        self.account(now, actions);
-        let Some(&place) = self.places.get(&id) else { return };
-        let Some(job) = self.jobs[place].as_mut() else { return };
+        let Some(&place) = self.places.get(&id) else {
+            return;
+        };
+        self.account(now);
+        let Some(job) = self.jobs[place].as_mut() else {
+            return;
+        };
         job.held = true;
         let class = job.spec.class as usize;
-        let queued: Vec<TaskId> = job.waiting.drain(..).chain(job.suspended.drain(..)).collect();
+        let queued: Vec<TaskId> = job
+            .waiting
+            .drain(..)
+            .chain(job.suspended.drain(..))
+            .collect();
         self.queued[class] -= queued.len();
         for task in queued {
             self.stop(task, now, actions);
         }
         for id in self.holders.clone() {
-            let Some(task) = self.tasks.get_mut(id).filter(|t| t.job == place) else { continue };
+            let Some(task) = self.tasks.get_mut(id).filter(|t| t.job == place) else {
+                continue;
+            };
             if task.state == TaskState::Granted {
                 self.release(id, now);
                 self.stop(id, now, actions);
             } else if task.requested.is_none() {
-                task.requested = Some((now, super::Cause::User));
-                actions.push(Action::Preempt(task.handle.clone(), super::Cause::User));
+                task.requested = Some((now, Cause::User));
+                actions.push(Action::Preempt(task.handle.clone(), Cause::User));
             }
         }
-        self.dispatch(now, actions);
+        self.settle(now, actions);
     }
 
     /// A task that was not being polled becomes held.
     fn stop(&mut self, id: TaskId, now: Nanos, actions: &mut Vec<Action<H>>) {
-        let Some(task) = self.tasks.get_mut(id) else { return };
+        let Some(task) = self.tasks.get_mut(id) else {
+            return;
+        };
         task.state = TaskState::Held;
         task.since = now;
         if !task.was_suspended {
@@ -115,8 +137,10 @@ impl<H: Clone> LocalScheduler<H> {
     /// A task that has not reached a yield point since still does so, and then queues for its slot as one suspended
     /// for others does.
     pub fn resume_job(&mut self, now: Nanos, id: JobId, actions: &mut Vec<Action<H>>) -> usize {
-        self.account(now, actions);
-        let Some(&place) = self.places.get(&id) else { return 0 };
+        let Some(&place) = self.places.get(&id) else {
+            return 0;
+        };
+        self.account(now);
         if let Some(job) = self.jobs[place].as_mut() {
             job.held = false;
         }
@@ -129,22 +153,35 @@ impl<H: Clone> LocalScheduler<H> {
                 actions.push(Action::Wake(task.handle.clone()));
             }
         }
+        self.settle(now, actions);
         held.len()
     }
 
     fn job_tasks(&self, place: usize, wanted: impl Fn(TaskState) -> bool) -> Vec<TaskId> {
-        self.tasks.iter().filter(|(_, t)| t.job == place && wanted(t.state)).map(|(id, _)| id).collect()
+        self.tasks
+            .iter()
+            .filter(|(_, t)| t.job == place && wanted(t.state))
+            .map(|(id, _)| id)
+            .collect()
     }
 
     /// The handles of all tasks of a job, to be woken when the job is cancelled.
     pub fn handles(&self, id: JobId) -> Vec<H> {
-        let Some(&place) = self.places.get(&id) else { return Vec::new() };
-        self.tasks.values().filter(|t| t.job == place).map(|t| t.handle.clone()).collect()
+        let Some(&place) = self.places.get(&id) else {
+            return Vec::new();
+        };
+        self.tasks
+            .values()
+            .filter(|t| t.job == place)
+            .map(|t| t.handle.clone())
+            .collect()
     }
 
     /// Whether a task of the job is being polled.
     pub fn is_polled(&self, id: JobId) -> bool {
-        let Some(&place) = self.places.get(&id) else { return false };
+        let Some(&place) = self.places.get(&id) else {
+            return false;
+        };
         self.holders
             .iter()
             .filter_map(|t| self.tasks.get(*t))

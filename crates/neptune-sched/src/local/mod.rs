@@ -24,7 +24,9 @@ mod victims;
 use std::collections::{HashMap, VecDeque};
 
 use crate::table::TaskTable;
-use crate::{BatchShare, Class, JobId, Nanos, Policy, PolicyName, SchedSettings, TaskId, TaskState};
+use crate::{
+    BatchShare, Class, JobId, Nanos, Policy, PolicyName, SchedSettings, TaskId, TaskState,
+};
 
 /// What the scheduler needs to know of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -225,6 +227,8 @@ pub struct LocalScheduler<H> {
     /// Ends of the pauses in which a slot stays with the stream class, soonest first.
     lingering: VecDeque<Nanos>,
     share: BatchShare,
+    /// Whether batch work was due when that was last acted upon.
+    was_due: bool,
     paced_out: bool,
 }
 
@@ -250,6 +254,7 @@ impl<H: Clone> LocalScheduler<H> {
             live_streams: 0,
             lingering: VecDeque::new(),
             share: BatchShare::new(Nanos(0)),
+            was_due: false,
             paced_out: false,
         }
     }
@@ -272,7 +277,7 @@ impl<H: Clone> LocalScheduler<H> {
         settings: SchedSettings,
         actions: &mut Vec<Action<H>>,
     ) {
-        self.account(now, actions);
+        self.account(now);
         self.policy = policy.policy();
         self.settings = settings;
         if self.lingers() {
@@ -283,12 +288,18 @@ impl<H: Clone> LocalScheduler<H> {
         } else {
             self.lingering.clear();
         }
-        self.dispatch(now, actions);
+        self.settle(now, actions);
         self.make_room_for_queue(now, actions);
+        self.settle(now, actions);
     }
 
     /// Adds a task to a job; `None` if the job is unknown or over.
-    pub fn add_task(&mut self, now: Nanos, job: JobId, make: impl FnOnce(TaskId) -> H) -> Option<H> {
+    pub fn add_task(
+        &mut self,
+        now: Nanos,
+        job: JobId,
+        make: impl FnOnce(TaskId) -> H,
+    ) -> Option<H> {
         let place = *self.places.get(&job)?;
         let record = self.jobs[place].as_mut().filter(|job| !job.ended)?;
         record.tasks += 1;
@@ -312,18 +323,35 @@ impl<H: Clone> LocalScheduler<H> {
 
     /// A task is about to be polled: may it?
     pub fn begin(&mut self, now: Nanos, id: TaskId, actions: &mut Vec<Action<H>>) -> Begin {
-        self.account(now, actions);
-        let Some(task) = self.tasks.get_mut(id) else { return Begin::Wait };
+        self.account(now);
+        self.settle(now, actions);
+        let begin = self.begin_settled(now, id, actions);
+        self.settle(now, actions);
+        begin
+    }
+
+    fn begin_settled(&mut self, now: Nanos, id: TaskId, actions: &mut Vec<Action<H>>) -> Begin {
+        let Some(task) = self.tasks.get_mut(id) else {
+            return Begin::Wait;
+        };
         match task.state {
             TaskState::Granted => return self.run(id, now),
-            TaskState::Running => return Begin::Run { resumed_after: None },
+            TaskState::Running => {
+                return Begin::Run {
+                    resumed_after: None,
+                };
+            }
             TaskState::Waiting | TaskState::Suspended | TaskState::Held => return Begin::Wait,
             TaskState::Idle => {}
         }
         let (place, was_suspended) = (task.job, task.was_suspended);
-        let Some(job) = self.jobs[place].as_mut() else { return Begin::Wait };
+        let Some(job) = self.jobs[place].as_ref() else {
+            return Begin::Wait;
+        };
         if job.held {
-            actions.push(Action::Stopped(task.handle.clone()));
+            if !was_suspended {
+                actions.push(Action::Stopped(task.handle.clone()));
+            }
             self.set_state(id, TaskState::Held, now);
             return Begin::Wait;
         }
@@ -338,6 +366,9 @@ impl<H: Clone> LocalScheduler<H> {
             return run;
         }
         // Only its user's resume leaves a suspended task idle: it goes on before new ones.
+        let Some(job) = self.jobs[place].as_mut() else {
+            return Begin::Wait;
+        };
         let state = if was_suspended {
             job.suspended.push_back(id);
             TaskState::Suspended
@@ -353,7 +384,9 @@ impl<H: Clone> LocalScheduler<H> {
 
     /// A task that holds a slot is polled.
     fn run(&mut self, id: TaskId, now: Nanos) -> Begin {
-        let Some(task) = self.tasks.get_mut(id) else { return Begin::Wait };
+        let Some(task) = self.tasks.get_mut(id) else {
+            return Begin::Wait;
+        };
         let resumed_after = task.was_suspended.then(|| now.since(task.since));
         task.was_suspended = false;
         task.state = TaskState::Running;
@@ -364,11 +397,15 @@ impl<H: Clone> LocalScheduler<H> {
 
     /// A poll ended with `Pending`.
     pub fn end(&mut self, now: Nanos, id: TaskId, actions: &mut Vec<Action<H>>) -> End {
-        self.account(now, actions);
-        let Some(place) = self.tasks.get(id).filter(|t| t.state == TaskState::Running).map(|t| t.job)
+        let Some(place) = self
+            .tasks
+            .get(id)
+            .filter(|t| t.state == TaskState::Running)
+            .map(|t| t.job)
         else {
             return End::Idle;
         };
+        self.account(now);
         self.release(id, now);
         let (Some(job), Some(task)) = (self.jobs[place].as_mut(), self.tasks.get_mut(id)) else {
             return End::Idle;
@@ -378,7 +415,10 @@ impl<H: Clone> LocalScheduler<H> {
             Some((at, cause)) => {
                 task.was_suspended = true;
                 task.suspensions += u32::from(cause.is_urgency());
-                End::Suspended { after: now.since(at), cause }
+                End::Suspended {
+                    after: now.since(at),
+                    cause,
+                }
             }
             None => End::Idle,
         };
@@ -395,20 +435,24 @@ impl<H: Clone> LocalScheduler<H> {
                 self.lingering.push_back(now.plus(self.settings.linger));
             }
         }
-        self.dispatch(now, actions);
+        self.settle(now, actions);
         end
     }
 
     /// A task is over or given up, whatever its state: its poll ended with `Ready`, it panicked, or it was dropped.
     pub fn remove(&mut self, now: Nanos, id: TaskId, actions: &mut Vec<Action<H>>) {
-        self.account(now, actions);
-        let Some(task) = self.tasks.get(id) else { return };
+        let Some(task) = self.tasks.get(id) else {
+            return;
+        };
         let (place, state) = (task.job, task.state);
+        self.account(now);
         if state.holds_slot() {
             self.release(id, now);
         }
         self.tasks.remove(id);
-        let Some(job) = self.jobs[place].as_mut() else { return };
+        let Some(job) = self.jobs[place].as_mut() else {
+            return;
+        };
         let class = job.spec.class;
         let queue = match state {
             TaskState::Waiting => Some(&mut job.waiting),
@@ -427,7 +471,7 @@ impl<H: Clone> LocalScheduler<H> {
             }
         }
         self.forget_if_over(place);
-        self.dispatch(now, actions);
+        self.settle(now, actions);
     }
 
     /// How many tasks are where.

@@ -7,12 +7,18 @@ impl<H: Clone> LocalScheduler<H> {
     /// Slots streams may hold now: one less while batch work is due.
     pub(super) fn stream_limit(&self) -> usize {
         let limit = self.policy.class_limit(Class::Stream, &self.settings);
-        if self.batch_is_due() { limit.min(self.settings.slots.saturating_sub(1)) } else { limit }
+        if self.batch_is_due() {
+            limit.min(self.settings.slots.saturating_sub(1))
+        } else {
+            limit
+        }
     }
 
     /// Slots kept for the stream class in a pause, as far as its limit lets it use them.
     pub(super) fn kept(&self) -> usize {
-        self.lingering.len().min(self.stream_limit().saturating_sub(self.holding[0]))
+        self.lingering
+            .len()
+            .min(self.stream_limit().saturating_sub(self.holding[0]))
     }
 
     fn is_free(&self) -> bool {
@@ -50,8 +56,14 @@ impl<H: Clone> LocalScheduler<H> {
         if let Some(at) = self.holders.iter().position(|t| *t == id) {
             self.holders.swap_remove(at);
         }
-        let Some(task) = self.tasks.get(id) else { return };
-        let ran = if task.state == TaskState::Running { now.since(task.since) } else { Nanos(0) };
+        let Some(task) = self.tasks.get(id) else {
+            return;
+        };
+        let ran = if task.state == TaskState::Running {
+            now.since(task.since)
+        } else {
+            Nanos(0)
+        };
         if let Some(job) = self.jobs[task.job].as_mut() {
             self.holding[job.spec.class as usize] -= 1;
             let weight = u64::from(job.spec.weight.max(1));
@@ -74,12 +86,23 @@ impl<H: Clone> LocalScheduler<H> {
                 .filter_map(|(place, job)| Some((place, job.as_ref()?)))
                 .filter(|(_, job)| job.queued() > 0 && open[job.spec.class as usize])
                 .min_by_key(|(_, job)| {
-                    (due && job.spec.class == Class::Stream, self.policy.rank(&job.view()))
+                    (
+                        due && job.spec.class == Class::Stream,
+                        self.policy.rank(&job.view()),
+                    )
                 })
                 .map(|(place, _)| place);
-            let Some(job) = best.and_then(|place| self.jobs[place].as_mut()) else { return };
+            let Some(job) = best.and_then(|place| self.jobs[place].as_mut()) else {
+                return;
+            };
             let (class, newcomer) = (job.spec.class, job.view());
-            let Some(id) = job.suspended.pop_front().or_else(|| job.waiting.pop_front()) else { return };
+            let Some(id) = job
+                .suspended
+                .pop_front()
+                .or_else(|| job.waiting.pop_front())
+            else {
+                return;
+            };
             self.queued[class as usize] -= 1;
             self.take(id, class);
             self.grant(id, now, actions);
@@ -91,7 +114,9 @@ impl<H: Clone> LocalScheduler<H> {
 
     fn grant(&mut self, id: TaskId, now: Nanos, actions: &mut Vec<Action<H>>) {
         let (limit, grace) = (self.settings.max_suspensions, self.settings.grace);
-        let Some(task) = self.tasks.get_mut(id) else { return };
+        let Some(task) = self.tasks.get_mut(id) else {
+            return;
+        };
         task.state = TaskState::Granted;
         task.since = now;
         if task.was_suspended && task.suspensions > limit {

@@ -21,25 +21,48 @@ impl<H: Clone> LocalScheduler<H> {
         let used = self.holding[0] + self.holding[1] + self.kept();
         let needed = (used + missing).saturating_sub(self.settings.slots + self.leaving(|_| true));
         let (policy, newcomer) = (self.policy, *newcomer);
-        let cause = if newcomer.class == Class::Stream { Cause::Stream } else { Cause::Priority };
-        self.request(now, needed, cause, actions, |job| policy.preempts(&newcomer, &job.view()));
+        let cause = if newcomer.class == Class::Stream {
+            Cause::Stream
+        } else {
+            Cause::Priority
+        };
+        self.request(now, needed, cause, actions, |job| {
+            policy.preempts(&newcomer, &job.view())
+        });
     }
 
     /// Gets slots for the queued tasks of `newcomer`'s job and of jobs as urgent, where it may preempt others.
-    pub(super) fn make_room_for(&mut self, now: Nanos, newcomer: &JobView, actions: &mut Vec<Action<H>>) {
+    pub(super) fn make_room_for(
+        &mut self,
+        now: Nanos,
+        newcomer: &JobView,
+        actions: &mut Vec<Action<H>>,
+    ) {
         let class = newcomer.class;
         let limit = self.policy.class_limit(class, &self.settings);
-        if class == Class::Stream || self.paced_out || self.policy.preemption() == Preemption::None {
+        if class == Class::Stream || self.paced_out || self.policy.preemption() == Preemption::None
+        {
             return; // Streams start at once, or wait for their own kind.
         }
         let urgent = |job: &&Job| job.spec.class == class && job.spec.priority >= newcomer.priority;
-        let missing: usize = self.jobs.iter().flatten().filter(urgent).map(Job::queued).sum();
+        let missing: usize = self
+            .jobs
+            .iter()
+            .flatten()
+            .filter(urgent)
+            .map(Job::queued)
+            .sum();
         self.make_room(now, newcomer, missing.min(limit), actions);
     }
 
     /// Gets slots for queued tasks that may preempt running ones, after priorities or the policy changed.
     pub(super) fn make_room_for_queue(&mut self, now: Nanos, actions: &mut Vec<Action<H>>) {
-        let waiting = self.jobs.iter().flatten().filter(|job| job.queued() > 0).map(Job::view);
+        let waiting = self
+            .jobs
+            .iter()
+            .flatten()
+            .filter(|job| job.queued() > 0)
+            .map(Job::view);
         for newcomer in waiting.collect::<Vec<_>>() {
             self.make_room_for(now, &newcomer, actions);
         }
@@ -59,7 +82,13 @@ impl<H: Clone> LocalScheduler<H> {
     pub(super) fn shed_batch(&mut self, now: Nanos, actions: &mut Vec<Action<H>>) {
         let batch = |job: &Job| job.spec.class == Class::Batch;
         let left = usize::from(self.batch_is_due()) + self.leaving(batch);
-        self.request(now, self.holding[1].saturating_sub(left), Cause::Quota, actions, batch);
+        self.request(
+            now,
+            self.holding[1].saturating_sub(left),
+            Cause::Quota,
+            actions,
+            batch,
+        );
     }
 
     /// How many tasks of jobs that fit have been asked to let go, and have not yet.
@@ -83,11 +112,16 @@ impl<H: Clone> LocalScheduler<H> {
         let mut wanted = wanted;
         while wanted > 0 {
             let candidates = self.fitting(&fits, |task| {
-                !task.is_leaving() && !(cause.is_urgency() && now < task.immune_until)
+                !task.is_leaving() && (task.immune_until <= now || !cause.is_urgency())
             });
             let victim = candidates.min_by_key(|(_, task, job)| {
                 let running = task.state == TaskState::Running;
-                (job.spec.priority, running, task.suspensions, Reverse(task.started))
+                (
+                    job.spec.priority,
+                    running,
+                    task.suspensions,
+                    Reverse(task.started),
+                )
             });
             let Some((id, task, _)) = victim else { return };
             if task.state == TaskState::Granted {
@@ -106,8 +140,16 @@ impl<H: Clone> LocalScheduler<H> {
     }
 
     /// Kills the job of a running task; gives how many slots that brings back.
-    fn kill(&mut self, now: Nanos, id: TaskId, cause: Cause, actions: &mut Vec<Action<H>>) -> usize {
-        let Some(victim) = self.tasks.get_mut(id) else { return 0 };
+    fn kill(
+        &mut self,
+        now: Nanos,
+        id: TaskId,
+        cause: Cause,
+        actions: &mut Vec<Action<H>>,
+    ) -> usize {
+        let Some(victim) = self.tasks.get_mut(id) else {
+            return 0;
+        };
         let place = victim.job;
         victim.requested = Some((now, cause));
         actions.push(Action::Kill(victim.handle.clone(), cause));
@@ -137,9 +179,13 @@ impl<H: Clone> LocalScheduler<H> {
     /// Takes a grant back: the task stands at the head of its queue again.
     fn ungrant(&mut self, id: TaskId, now: Nanos) {
         self.release(id, now);
-        let Some(task) = self.tasks.get_mut(id) else { return };
+        let Some(task) = self.tasks.get_mut(id) else {
+            return;
+        };
         task.since = now;
-        let Some(job) = self.jobs[task.job].as_mut() else { return };
+        let Some(job) = self.jobs[task.job].as_mut() else {
+            return;
+        };
         self.queued[job.spec.class as usize] += 1;
         if task.was_suspended {
             task.state = TaskState::Suspended;

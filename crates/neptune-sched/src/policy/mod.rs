@@ -88,8 +88,14 @@ pub enum PolicyName {
 
 impl PolicyName {
     /// Every policy.
-    pub const ALL: [Self; 6] =
-        [Self::Fifo, Self::Fair, Self::Static, Self::Priority, Self::Kill, Self::Neptune];
+    pub const ALL: [Self; 6] = [
+        Self::Fifo,
+        Self::Fair,
+        Self::Static,
+        Self::Priority,
+        Self::Kill,
+        Self::Neptune,
+    ];
 
     /// The name used in SQL and JSON.
     pub const fn name(self) -> &'static str {
@@ -124,9 +130,7 @@ impl fmt::Display for PolicyName {
 
 /// A policy name that does not exist.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "unknown scheduling policy '{0}': use one of fifo, fair, static, priority, kill, neptune"
-)]
+#[error("unknown scheduling policy '{0}': use one of fifo, fair, static, priority, kill, neptune")]
 pub struct UnknownPolicy(pub String);
 
 impl FromStr for PolicyName {
@@ -142,7 +146,12 @@ impl FromStr for PolicyName {
 
 /// Class first, then priority (larger first), then jobs with suspended tasks, then age.
 fn by_urgency(job: &JobView) -> Rank {
-    (job.class as u64, Reverse(job.priority), !job.has_suspended, job.age)
+    (
+        job.class as u64,
+        Reverse(job.priority),
+        !job.has_suspended,
+        job.age,
+    )
 }
 
 /// Whether `newcomer` is of a more urgent class, or of the same class with a higher priority.

@@ -51,11 +51,11 @@ use datafusion::physical_plan::{
 use futures::StreamExt;
 use futures::stream::select_all;
 
-pub use self::split::SplitLimits;
 use self::split::SplitAggregation;
+pub use self::split::SplitLimits;
+use super::batches::has_dictionary;
 use super::fold::{FoldExec, folded, parts};
 use super::points::YieldingStream;
-use super::types::has_dictionary;
 
 /// Aggregates as the [`AggregateExec`] it is made from, in many hash tables when there are many groups.
 #[derive(Debug)]
@@ -74,11 +74,7 @@ pub struct SplitAggregateExec {
 impl SplitAggregateExec {
     /// Takes over from `aggregate`; `None` where it must stay as it is. The output has one partition for
     /// each `factor` partitions of the input; see [`FoldExec`](super::FoldExec).
-    pub fn try_new(
-        aggregate: &AggregateExec,
-        factor: usize,
-        limits: SplitLimits,
-    ) -> Option<Self> {
+    pub fn try_new(aggregate: &AggregateExec, factor: usize, limits: SplitLimits) -> Option<Self> {
         if Self::suits(aggregate) {
             Some(Self::of(
                 Arc::new(aggregate.clone()),
@@ -176,12 +172,10 @@ impl ExecutionPlan for SplitAggregateExec {
         let aggregate = Arc::clone(&self.aggregate).replace_children(children, options)?;
         match aggregate.downcast_ref::<AggregateExec>() {
             // A sorted input makes the stock operator stream.
-            Some(new) if *new.input_order_mode() != InputOrderMode::Linear => {
-                match self.factor {
-                    1 => Ok(aggregate),
-                    factor => Ok(Arc::new(FoldExec::try_new(aggregate, factor)?)),
-                }
-            }
+            Some(new) if *new.input_order_mode() != InputOrderMode::Linear => match self.factor {
+                1 => Ok(aggregate),
+                factor => Ok(Arc::new(FoldExec::try_new(aggregate, factor)?)),
+            },
             Some(_) => Ok(Arc::new(Self::of(
                 aggregate,
                 self.key.clone(),

@@ -79,7 +79,9 @@ impl Fed {
                 Poll::Ready(Some(Ok(batch))) => output.push_back(batch),
                 Poll::Ready(Some(Err(error))) => return Poll::Ready(Err(error)),
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
-                Poll::Pending if self.queue.lock().batches.is_empty() => return Poll::Ready(Ok(())),
+                Poll::Pending if self.queue.lock().batches.is_empty() => {
+                    return Poll::Ready(Ok(()));
+                }
                 Poll::Pending => return Poll::Pending,
             }
         }

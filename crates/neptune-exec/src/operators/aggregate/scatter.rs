@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::compute::interleave_record_batch;
 use datafusion::arrow::record_batch::RecordBatch;
-use datafusion::common::hash_utils::create_hashes;
 use datafusion::common::Result;
+use datafusion::common::hash_utils::create_hashes;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::repartition::REPARTITION_RANDOM_STATE;
 
@@ -43,7 +43,11 @@ impl Scatter {
             .collect::<Result<Vec<_>>>()?;
         self.hashes.clear();
         self.hashes.resize(rows, 0);
-        create_hashes(&key, REPARTITION_RANDOM_STATE.random_state(), &mut self.hashes)?;
+        create_hashes(
+            &key,
+            REPARTITION_RANDOM_STATE.random_state(),
+            &mut self.hashes,
+        )?;
         let (number, parts) = (self.batches.len(), self.parts.len() as u64);
         for (row, hash) in self.hashes.iter().enumerate() {
             let part = ((hash >> 32) * parts) >> 32;

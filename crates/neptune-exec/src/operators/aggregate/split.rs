@@ -17,6 +17,7 @@ use futures::{Stream, StreamExt};
 use super::queue::Fed;
 use super::scatter::Scatter;
 use super::watch::WatchedPool;
+use crate::operators::batches::slice_bytes;
 use crate::operators::points::yield_point;
 
 /// Hash tables of an aggregation that distributes its rows itself.
@@ -84,16 +85,24 @@ enum Stage {
         may_close: bool,
     },
     /// The table has been closed after so many rows; what it gives out tells how to go on.
-    Judging { limit: usize, rows: usize },
+    Judging {
+        limit: usize,
+        rows: usize,
+    },
     /// Waits whether there are few rows.
     Gathering {
         batches: Vec<(usize, RecordBatch)>,
         rows: usize,
     },
     /// Distributes the rows.
-    Scattering { tables: Vec<Fed>, scatter: Scatter },
+    Scattering {
+        tables: Vec<Fed>,
+        scatter: Scatter,
+    },
     /// The rows come in parts.
-    Parted { tables: Vec<Fed> },
+    Parted {
+        tables: Vec<Fed>,
+    },
     Done,
 }
 
@@ -218,7 +227,7 @@ impl SplitAggregation {
             }
             Stage::Gathering { batches, rows } => {
                 *rows += batch.num_rows();
-                let bytes = batch.get_array_memory_size();
+                let bytes = slice_bytes(&batch)?;
                 batches.push((part, batch));
                 if *rows > self.limits.rows || self.reservation.try_grow(bytes).is_err() {
                     self.splits.add(1);
@@ -274,12 +283,13 @@ impl SplitAggregation {
         } else {
             self.scattering()?
         };
+        self.reservation.free();
         if let Stage::Gathering { batches, .. } = std::mem::replace(&mut self.stage, many) {
             for (part, batch) in batches {
                 match &mut self.stage {
                     Stage::Parted { tables } => {
                         let number = part % tables.len();
-                let table = &mut tables[number];
+                        let table = &mut tables[number];
                         table.push(batch);
                         poll_fn(|cx| table.poll_consume(cx, &mut self.early)).await?;
                     }
@@ -289,9 +299,7 @@ impl SplitAggregation {
                 yield_point().await;
             }
         }
-        self.hand_out().await?;
-        self.reservation.free();
-        Ok(())
+        self.hand_out().await
     }
 
     /// Gives the rows that wait to their hash tables.
@@ -317,9 +325,12 @@ impl SplitAggregation {
             Stage::Whole { table, .. } => vec![table],
             Stage::Scattering { tables, .. } | Stage::Parted { tables } => tables,
             Stage::Gathering { batches, .. } => {
+                self.reservation.free();
                 let mut tables = Fed::run(&self.aggregate, 1, &self.context)?;
                 for (_, batch) in batches {
-                    tables.iter_mut().for_each(|table| table.push(batch.clone()));
+                    tables
+                        .iter_mut()
+                        .for_each(|table| table.push(batch.clone()));
                 }
                 tables
             }

@@ -3,9 +3,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use datafusion::arrow::array::{Array, AsArray};
 use datafusion::arrow::compute::concat_batches;
-use datafusion::arrow::datatypes::{DataType, SchemaRef};
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::common::{DataFusionError, Result, internal_err};
 use datafusion::execution::memory_pool::{
@@ -17,13 +16,13 @@ use datafusion::physical_plan::metrics::{
     BaselineMetrics, Count, ExecutionPlanMetricsSet, MetricBuilder, RecordOutput, SpillMetrics,
 };
 use datafusion::physical_plan::sorts::streaming_merge::{SortedSpillFile, StreamingMergeBuilder};
-use datafusion::physical_plan::{EmptyRecordBatchStream, SpillManager};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{EmptyRecordBatchStream, SpillManager};
 use futures::{StreamExt, TryStreamExt};
 
 use super::run::{CHUNK_ROWS, Run};
+use crate::operators::batches::{has_dictionary, slice_bytes};
 use crate::operators::points::{YieldingStream, yield_point};
-use crate::operators::types::has_dictionary;
 
 /// Rows sorted at once: starts at `FIRST_RUN_ROWS` and follows the time that a run takes.
 const FIRST_RUN_ROWS: usize = 8192;
@@ -95,7 +94,10 @@ impl RunSorter {
             target,
             output_rows: (batch_size / parts).max(1),
             batch_size,
-            can_concat: !schema.fields().iter().any(|f| has_dictionary(f.data_type())),
+            can_concat: !schema
+                .fields()
+                .iter()
+                .any(|f| has_dictionary(f.data_type())),
             pending: Vec::new(),
             pending_rows: 0,
             pending_bytes: 0,
@@ -250,7 +252,8 @@ impl RunSorter {
         }
         drop(stream);
         self.runs.push(merged);
-        self.reservation.resize(self.runs.iter().map(Run::bytes).sum());
+        self.reservation
+            .resize(self.runs.iter().map(Run::bytes).sum());
         Ok(())
     }
 
@@ -289,7 +292,11 @@ impl RunSorter {
     }
 
     /// Merges `runs`, each taking its share out of the reservation.
-    fn merge(&self, mut runs: Vec<Run>, metrics: BaselineMetrics) -> Result<SendableRecordBatchStream> {
+    fn merge(
+        &self,
+        mut runs: Vec<Run>,
+        metrics: BaselineMetrics,
+    ) -> Result<SendableRecordBatchStream> {
         let (Some(first), rest) = (runs.pop(), runs.is_empty()) else {
             return Ok(Box::pin(EmptyRecordBatchStream::new(Arc::clone(
                 &self.schema,
@@ -311,7 +318,8 @@ impl RunSorter {
             .into_iter()
             .map(|run| {
                 let share = self.share(&run);
-                Box::pin(run.into_stream(Arc::clone(&self.schema), CHUNK_ROWS, share)) as SendableRecordBatchStream
+                Box::pin(run.into_stream(Arc::clone(&self.schema), CHUNK_ROWS, share))
+                    as SendableRecordBatchStream
             })
             .collect();
         // The runs and their headroom are reserved above: nothing the merge does may fail half-way.
@@ -324,25 +332,12 @@ impl RunSorter {
             .with_batch_size(self.output_rows)
             .with_fetch(None)
             .with_round_robin_tie_breaker(false)
-            .with_reservation(MemoryConsumer::new("RunSort: reserved by its runs").register(&counted))
+            .with_reservation(
+                MemoryConsumer::new("RunSort: reserved by its runs").register(&counted),
+            )
             .build()?;
         Ok(Box::pin(YieldingStream(merged)))
     }
-}
-
-/// Bytes of the rows themselves, however large the buffers behind a slice are.
-fn slice_bytes(batch: &RecordBatch) -> Result<usize> {
-    let mut bytes = 0;
-    for column in batch.columns() {
-        bytes += column.to_data().get_slice_memory_size()?;
-        // The size of an array of views leaves out the text that is not part of a view.
-        bytes += match column.data_type() {
-            DataType::Utf8View => column.as_string_view().total_buffer_bytes_used(),
-            DataType::BinaryView => column.as_binary_view().total_buffer_bytes_used(),
-            _ => 0,
-        };
-    }
-    Ok(bytes)
 }
 
 fn out_of_memory(error: DataFusionError) -> DataFusionError {
