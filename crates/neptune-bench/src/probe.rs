@@ -37,7 +37,7 @@ impl ProbeShape {
     /// The shape behind the figures in DESIGN.md: a probe of one to two milliseconds on two cores.
     pub fn standard(partitions: usize, seed: u64) -> Self {
         Self {
-            rows: 200_000,
+            rows: 140_000,
             groups: 1_000,
             partitions,
             seed,

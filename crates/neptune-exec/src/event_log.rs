@@ -24,7 +24,7 @@ pub enum EventKind {
     Started,
     /// It was asked to let go of its core.
     SuspendRequested,
-    /// It let go.
+    /// It let go, or its user suspended its job while it was not being polled.
     Suspended,
     /// It is polled again.
     Resumed,
@@ -50,7 +50,8 @@ pub struct Event {
     pub task: TaskId,
     /// The job's class.
     pub class: Class,
-    /// Why, where there is a choice: `stream`, `user`, `cancelled`, `panicked`, …
+    /// Why, where there is a choice: `stream`, `priority`, `share`, `quota` or `user` for suspensions and kills;
+    /// `cancelled`, `dropped` or `panicked` for tasks that did not come to their end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'static str>,
     /// For `suspended`: from the request; for `resumed`: from the slot's grant. Microseconds.

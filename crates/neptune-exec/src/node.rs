@@ -266,8 +266,10 @@ impl Node {
         });
     }
 
+    /// Ends the ticker, and makes tasks that are being polled yield, so that their runtime can drop them.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
+        self.core.lock().for_each_task(|task| task.set_yield(true));
         let _guard = self.ticker.0.lock();
         self.ticker.1.notify_one();
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::task::AtomicWaker;
-use neptune_sched::{Begin, LocalScheduler, TaskId};
+use neptune_sched::{Begin, Class, LocalScheduler, TaskId};
 
 use crate::job::Job;
 use crate::sync::atomic::{AtomicBool, AtomicIsize, Ordering};
@@ -97,7 +97,7 @@ impl Task {
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Task>>> = const { RefCell::new(None) };
-    static LAST_CHECK: Cell<Option<Instant>> = const { Cell::new(None) };
+    static LAST_CHECK: Cell<Option<(Instant, u64)>> = const { Cell::new(None) };
 }
 
 /// The task whose future is polled on this thread.
@@ -111,24 +111,37 @@ pub(crate) fn current_must_yield() -> bool {
     CURRENT.with(|current| current.borrow().as_ref().is_some_and(|task| task.must_yield()))
 }
 
-/// The time since the last call on this thread within the same poll of a task; `None` outside tasks.
+/// Polls of stream tasks begun in this process.
+///
+/// A batch thread that a stream thread took the core from stands still on its way to a yield point; the clock does not. Time in
+/// which a stream poll began therefore says nothing about the batch operator.
+static STREAM_POLLS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
+
+/// The time since the last call on this thread within the same poll of a task; `None` outside tasks, and where a
+/// stream task began in between.
 #[inline]
 pub(crate) fn lap(now: Instant) -> Option<Duration> {
-    let last = LAST_CHECK.with(|check| check.get().inspect(|_| check.set(Some(now))))?;
-    Some(now.saturating_duration_since(last))
+    let streams = STREAM_POLLS.load(Ordering::Relaxed);
+    LAST_CHECK.with(|check| {
+        let (last, before) = check.get()?;
+        check.set(Some((now, streams)));
+        (streams == before).then(|| now.saturating_duration_since(last))
+    })
 }
 
 /// Makes `task` the current one of this thread until dropped.
 struct Entered {
     before: Option<Arc<Task>>,
-    last_check: Option<Instant>,
+    last_check: Option<(Instant, u64)>,
 }
 
 impl Entered {
     fn new(task: &Arc<Task>, now: Option<Instant>) -> Self {
         Self {
             before: CURRENT.with(|current| current.replace(Some(Arc::clone(task)))),
-            last_check: LAST_CHECK.with(|check| check.replace(now)),
+            last_check: LAST_CHECK.with(|check| {
+                check.replace(now.map(|now| (now, STREAM_POLLS.load(Ordering::Relaxed))))
+            }),
         }
     }
 }
@@ -223,6 +236,9 @@ impl<T> Future for Gate<T> {
         }
         if node.begin(&this.task) == Begin::Wait {
             return Poll::Pending;
+        }
+        if this.task.job.class() == Class::Stream {
+            STREAM_POLLS.fetch_add(1, Ordering::Relaxed);
         }
         let polled = {
             let mut guard = OnPanic { gate: this, returned: false };

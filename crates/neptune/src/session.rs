@@ -201,13 +201,11 @@ impl Session {
     ///
     /// Under the `kill` policy the job may be cancelled and run again before it has ended; as its rows are handed
     /// out only then, the answer is that of one complete run.
-    #[must_use]
     pub fn submit(&self, query: DataFrame) -> JobHandle {
         self.submit_as(query, self.options().job_settings("query"))
     }
 
     /// As [`submit`](Self::submit), with settings of the job's own.
-    #[must_use]
     pub fn submit_as(&self, query: DataFrame, settings: JobSettings) -> JobHandle {
         let settings = JobSettings { killable: true, ..settings };
         let query = with_class(query, settings.class).map(Arc::new);

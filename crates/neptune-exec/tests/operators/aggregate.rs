@@ -131,3 +131,10 @@ fn a_last_stage_without_parts_distributes() {
     assert!(plan.contains("partitioning=Hash([i@0], 3)"), "{plan}");
     assert_eq!(splits, 3, "{plan}");
 }
+
+#[test]
+fn zz_repro() {
+    for _ in 0..200 {
+        for rows in [1000, 2000, 3999] { check(10355432173055995108, rows, Some(6 << 20)); }
+    }
+}

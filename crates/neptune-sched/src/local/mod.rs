@@ -474,6 +474,11 @@ impl<H: Clone> LocalScheduler<H> {
         self.settle(now, actions);
     }
 
+    /// Calls `f` with the handle of every task.
+    pub fn for_each_task(&self, f: impl FnMut(&H)) {
+        self.tasks.values().map(|task| &task.handle).for_each(f);
+    }
+
     /// How many tasks are where.
     pub fn counts(&self) -> SlotCounts {
         let mut counts = SlotCounts {

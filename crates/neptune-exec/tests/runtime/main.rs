@@ -1,0 +1,17 @@
+//! The runtime from outside: tasks on real threads, suspended, resumed, cancelled, killed and dropped.
+
+mod cancel;
+mod chaos;
+mod grace;
+mod history;
+mod inherit;
+mod kill;
+mod memory;
+mod panics;
+mod preempt;
+mod query;
+mod share;
+mod shutdown;
+mod support;
+mod suspend;
+mod wake;
