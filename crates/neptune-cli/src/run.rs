@@ -62,12 +62,17 @@ fn until(text: &str) -> Result<Until, String> {
         return Ok(Until::End);
     }
     let time = neptune::dialect::parse_duration(text);
-    time.map(Until::After).ok_or_else(|| "write `end`, or a time such as '60 s'".to_owned())
+    time.map(Until::After)
+        .ok_or_else(|| "write `end`, or a time such as '60 s'".to_owned())
 }
 
 fn positive(text: &str) -> Result<f64, String> {
     let number: f64 = text.parse().map_err(|_| "write a number")?;
-    if number > 0.0 && number.is_finite() { Ok(number) } else { Err("must be above 0".to_owned()) }
+    if number > 0.0 && number.is_finite() {
+        Ok(number)
+    } else {
+        Err("must be above 0".to_owned())
+    }
 }
 
 /// Runs the application; 0 only if every job ended well.
@@ -78,7 +83,10 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
         Err(error) => {
             eprintln!("error: {error}");
             if args.json {
-                println!("{}", serde_json::json!({"status": "failed", "error": error.to_string()}));
+                println!(
+                    "{}",
+                    serde_json::json!({"status": "failed", "error": error.to_string()})
+                );
             }
             ExitCode::FAILURE
         }
@@ -87,8 +95,10 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
 
 fn try_run(args: &RunArgs) -> Result<bool, NeptuneError> {
     let file = args.file.display().to_string();
-    let text = std::fs::read_to_string(&args.file)
-        .map_err(|source| NeptuneError::File { path: file.clone(), source })?;
+    let text = std::fs::read_to_string(&args.file).map_err(|source| NeptuneError::File {
+        path: file.clone(),
+        source,
+    })?;
     let mut builder = Session::builder();
     for (key, value) in &args.settings {
         builder = builder.set(key, value)?;
@@ -101,24 +111,36 @@ fn try_run(args: &RunArgs) -> Result<bool, NeptuneError> {
     }
     let session = builder.build()?;
     if let Some(path) = &args.event_log {
-        session.executor().write_events_to(path).map_err(|source| NeptuneError::File {
-            path: path.display().to_string(),
-            source,
-        })?;
+        session
+            .executor()
+            .write_events_to(path)
+            .map_err(|source| NeptuneError::File {
+                path: path.display().to_string(),
+                source,
+            })?;
     }
     // Waits and draws; what computes runs on the session's own threads.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
-        .map_err(|source| NeptuneError::File { path: "the main thread's runtime".to_owned(), source })?;
+        .map_err(|source| NeptuneError::File {
+            path: "the main thread's runtime".to_owned(),
+            source,
+        })?;
     let summary = runtime.block_on(watch_run(args, &session, &file, &text))?;
     if let Err(source) = session.executor().flush_events() {
-        let path = args.event_log.as_ref().map(|p| p.display().to_string()).unwrap_or_default();
+        let path = args
+            .event_log
+            .as_ref()
+            .map(|p| p.display().to_string())
+            .unwrap_or_default();
         return Err(NeptuneError::File { path, source });
     }
     if args.json {
-        let json = serde_json::to_string(&summary)
-            .map_err(|error| NeptuneError::File { path: "the summary".to_owned(), source: error.into() })?;
+        let json = serde_json::to_string(&summary).map_err(|error| NeptuneError::File {
+            path: "the summary".to_owned(),
+            source: error.into(),
+        })?;
         println!("{json}");
     }
     Ok(summary.status == "ok")
@@ -136,7 +158,10 @@ async fn watch_run(
         scale: args.scale,
         notify: Arc::new(move |done, of| on_note.generating(done, of)),
         on_rows: Arc::new(move |name, batches| on_rows.print(&table(name, batches))),
-        console: Console::new(Printer { display: console, line: Vec::new() }),
+        console: Console::new(Printer {
+            display: console,
+            line: Vec::new(),
+        }),
     };
     let (stop, stopped) = watch::channel(false);
     let loading = Application::load(session, file, text, options);
@@ -209,7 +234,8 @@ impl Write for Printer {
         self.line.extend_from_slice(bytes);
         if let Some(end) = self.line.iter().rposition(|byte| *byte == b'\n') {
             let rest = self.line.split_off(end + 1);
-            self.display.print(String::from_utf8_lossy(&self.line).trim_end_matches('\n'));
+            self.display
+                .print(String::from_utf8_lossy(&self.line).trim_end_matches('\n'));
             self.line = rest;
         }
         Ok(bytes.len())

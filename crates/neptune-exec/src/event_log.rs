@@ -97,7 +97,10 @@ impl EventLog {
     /// # Errors
     /// If the file cannot be created.
     pub(crate) fn write_to(&self, path: &Path) -> io::Result<()> {
-        *self.lines.lock() = Lines { file: Some(BufWriter::new(File::create(path)?)), failed: None };
+        *self.lines.lock() = Lines {
+            file: Some(BufWriter::new(File::create(path)?)),
+            failed: None,
+        };
         self.has_file.store(true, Ordering::Relaxed);
         Ok(())
     }
@@ -129,14 +132,19 @@ impl EventLog {
     fn write(&self, lines: &mut Lines) {
         // Taken while the file is locked, which keeps the order.
         let pending = std::mem::take(&mut self.recent.lock().pending);
-        let Some(file) = lines.file.as_mut() else { return };
+        let Some(file) = lines.file.as_mut() else {
+            return;
+        };
         for event in pending {
             let written = serde_json::to_writer(&mut *file, &event)
                 .map_err(io::Error::from)
                 .and_then(|()| file.write_all(b"\n"));
             if let Err(error) = written {
                 tracing::warn!(%error, "the event log file cannot be written; it ends here");
-                *lines = Lines { file: None, failed: Some(error.kind()) };
+                *lines = Lines {
+                    file: None,
+                    failed: Some(error.kind()),
+                };
                 self.has_file.store(false, Ordering::Relaxed);
                 return;
             }

@@ -81,8 +81,21 @@ macro_rules! names {
     };
 }
 
-names!(Realtime, "auto, on or off", Auto = "auto", On = "on", Off = "off");
-names!(Demote, "auto, off, nice or idle", Auto = "auto", Off = "off", Nice = "nice", Idle = "idle");
+names!(
+    Realtime,
+    "auto, on or off",
+    Auto = "auto",
+    On = "on",
+    Off = "off"
+);
+names!(
+    Demote,
+    "auto, off, nice or idle",
+    Auto = "auto",
+    Off = "off",
+    Nice = "nice",
+    Idle = "idle"
+);
 
 /// How an executor is set up.
 #[derive(Debug, Clone)]
@@ -173,7 +186,9 @@ pub struct Executor {
 
 impl std::fmt::Debug for Executor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Executor").field("slots", &self.counts()).finish_non_exhaustive()
+        f.debug_struct("Executor")
+            .field("slots", &self.counts())
+            .finish_non_exhaustive()
     }
 }
 
@@ -207,7 +222,10 @@ impl Executor {
                 warn_once("sharp timers", os::make_timers_sharp());
                 ticker.run_ticker();
             })
-            .map_err(|source| StartError::Threads { class: Class::Stream, source })?;
+            .map_err(|source| StartError::Threads {
+                class: Class::Stream,
+                source,
+            })?;
         Ok(Self {
             shared: Arc::new(Shared {
                 node,
@@ -237,7 +255,11 @@ impl Executor {
             let gate = Gate::new(task, Box::pin(future));
             self.shared.handles[job.class() as usize].spawn(gate)
         });
-        TaskHandle { handle, job: Arc::clone(job), attempt }
+        TaskHandle {
+            handle,
+            job: Arc::clone(job),
+            attempt,
+        }
     }
 
     /// The runtime on which tasks of `class` run, for work that must be near them but is no task.

@@ -31,7 +31,13 @@ pub struct JobSettings {
 impl JobSettings {
     /// A job of that name and class with priority 0 and weight 1, not killable.
     pub fn new(name: impl Into<String>, class: Class) -> Self {
-        Self { name: name.into(), class, priority: 0, weight: 1, killable: false }
+        Self {
+            name: name.into(),
+            class,
+            priority: 0,
+            weight: 1,
+            killable: false,
+        }
     }
 }
 
@@ -172,7 +178,11 @@ impl Job {
     /// tasks belong to the next attempt.
     pub(crate) fn kill(&self, attempt: u32) {
         let next = attempt.wrapping_add(1);
-        if self.attempt.compare_exchange(attempt, next, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        if self
+            .attempt
+            .compare_exchange(attempt, next, Ordering::AcqRel, Ordering::Acquire)
+            .is_ok()
+        {
             self.node.interrupt(self.id);
         }
     }
@@ -218,7 +228,8 @@ impl Job {
     pub(crate) fn book_memory(&self, bytes: isize) {
         let now = self.memory.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if bytes > 0 {
-            self.memory_peak.fetch_max(now.max(0) as usize, Ordering::Relaxed);
+            self.memory_peak
+                .fetch_max(now.max(0) as usize, Ordering::Relaxed);
         }
     }
 

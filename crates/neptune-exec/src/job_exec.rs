@@ -45,7 +45,12 @@ pub struct JobExec {
 impl JobExec {
     /// Runs `input` as a job of `executor`.
     pub fn new(input: Arc<dyn ExecutionPlan>, executor: Executor, settings: JobSettings) -> Self {
-        Self { input, executor, settings, job: Mutex::new(Weak::new()) }
+        Self {
+            input,
+            executor,
+            settings,
+            job: Mutex::new(Weak::new()),
+        }
     }
 
     fn job(&self) -> Arc<Job> {
@@ -98,9 +103,11 @@ impl ExecutionPlan for JobExec {
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         match (children.pop(), children.is_empty()) {
-            (Some(input), true) => {
-                Ok(Arc::new(Self::new(input, self.executor.clone(), self.settings.clone())))
-            }
+            (Some(input), true) => Ok(Arc::new(Self::new(
+                input,
+                self.executor.clone(),
+                self.settings.clone(),
+            ))),
             _ => internal_err!("JobExec has exactly one input"),
         }
     }
@@ -134,7 +141,11 @@ impl ExecutionPlan for JobExec {
             }
             Ok(())
         });
-        Ok(Box::pin(JobStream { schema: self.schema(), receiver, task: Some(task) }))
+        Ok(Box::pin(JobStream {
+            schema: self.schema(),
+            receiver,
+            task: Some(task),
+        }))
     }
 
     fn child_stats_requests(&self, partition: Option<usize>) -> Vec<ChildStats> {
@@ -174,7 +185,9 @@ impl Stream for JobStream {
         if let Some(batch) = std::task::ready!(self.receiver.poll_recv(cx)) {
             return Poll::Ready(Some(Ok(batch)));
         }
-        let Some(task) = self.task.as_mut() else { return Poll::Ready(None) };
+        let Some(task) = self.task.as_mut() else {
+            return Poll::Ready(None);
+        };
         let ended = std::task::ready!(task.poll_unpin(cx));
         let interrupted = task.interrupted();
         self.task = None;

@@ -25,12 +25,20 @@ impl PhysicalOptimizerRule for JobRule {
         plan: Arc<dyn ExecutionPlan>,
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some(options) = config.extensions.get::<NeptuneOptions>() else { return Ok(plan) };
-        let Some(executor) = &options.executor else { return Ok(plan) };
+        let Some(options) = config.extensions.get::<NeptuneOptions>() else {
+            return Ok(plan);
+        };
+        let Some(executor) = &options.executor else {
+            return Ok(plan);
+        };
         if current_task().is_some() {
             return Ok(plan);
         }
-        Ok(Arc::new(JobExec::new(plan, executor.clone(), options.job_settings("query"))))
+        Ok(Arc::new(JobExec::new(
+            plan,
+            executor.clone(),
+            options.job_settings("query"),
+        )))
     }
 
     fn schema_check(&self) -> bool {

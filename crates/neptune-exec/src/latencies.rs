@@ -50,7 +50,9 @@ impl Latencies {
 
     /// The value below which the share `quantile` (0..=1) lies, in milliseconds; 0 when empty.
     pub fn quantile_ms(&self, quantile: f64) -> f64 {
-        self.0.as_ref().map_or(0.0, |h| h.value_at_quantile(quantile) as f64 / 1e6)
+        self.0
+            .as_ref()
+            .map_or(0.0, |h| h.value_at_quantile(quantile) as f64 / 1e6)
     }
 
     /// The largest in milliseconds; 0 when empty.
@@ -60,7 +62,11 @@ impl Latencies {
 
     /// Median, 99th percentile and maximum.
     pub fn percentiles(&self) -> Percentiles {
-        Percentiles { p50: self.quantile_ms(0.5), p99: self.quantile_ms(0.99), max: self.max_ms() }
+        Percentiles {
+            p50: self.quantile_ms(0.5),
+            p99: self.quantile_ms(0.99),
+            max: self.max_ms(),
+        }
     }
 }
 

@@ -29,7 +29,10 @@ pub struct TaskMemoryPool {
 impl TaskMemoryPool {
     /// Books what `inner` grants.
     pub fn new(inner: Arc<dyn MemoryPool>) -> Self {
-        Self { inner, shards: Default::default() }
+        Self {
+            inner,
+            shards: Default::default(),
+        }
     }
 
     fn shard(&self, consumer: &MemoryConsumer) -> &Shard {
@@ -46,7 +49,9 @@ impl TaskMemoryPool {
 
 impl fmt::Debug for TaskMemoryPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TaskMemoryPool").field("inner", &self.inner).finish_non_exhaustive()
+        f.debug_struct("TaskMemoryPool")
+            .field("inner", &self.inner)
+            .finish_non_exhaustive()
     }
 }
 

@@ -9,16 +9,16 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use neptune_sched::{
-    Action, Begin, Cause, End, JobId, JobSpec, LocalScheduler, Nanos, Pacer, PolicyName, SchedSettings,
-    SlotCounts,
-};
 use crate::event_log::{Event, EventKind, EventLog};
 use crate::job::{Job, JobSettings};
 use crate::os;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Instant, Mutex, wait};
 use crate::task::Task;
+use neptune_sched::{
+    Action, Begin, Cause, End, JobId, JobSpec, LocalScheduler, Nanos, Pacer, PolicyName,
+    SchedSettings, SlotCounts,
+};
 
 type Actions = Vec<Action<Arc<Task>>>;
 
@@ -123,7 +123,10 @@ impl Node {
             }
             begin
         });
-        if let Begin::Run { resumed_after: Some(after) } = begin {
+        if let Begin::Run {
+            resumed_after: Some(after),
+        } = begin
+        {
             task.job().record_resumption(after);
         }
         begin
@@ -134,7 +137,12 @@ impl Node {
             task.set_yield(false);
             let end = core.end(now, task.id(), actions);
             if let End::Suspended { after, cause } = end {
-                self.push(task, EventKind::Suspended, Some(cause.name()), Event::latency(after));
+                self.push(
+                    task,
+                    EventKind::Suspended,
+                    Some(cause.name()),
+                    Event::latency(after),
+                );
             }
             end
         });
@@ -192,15 +200,18 @@ impl Node {
     }
 
     pub(crate) fn jobs(&self) -> Vec<Arc<Job>> {
-        self.jobs.lock().values().filter_map(Weak::upgrade).collect()
+        self.jobs
+            .lock()
+            .values()
+            .filter_map(Weak::upgrade)
+            .collect()
     }
 
     pub(crate) fn add_task(&self, job: &Arc<Job>, attempt: u32) -> Option<Arc<Task>> {
         let now = self.now();
-        let task = self
-            .core
-            .lock()
-            .add_task(now, job.id(), |id| Arc::new(Task::new(id, Arc::clone(job), attempt)))?;
+        let task = self.core.lock().add_task(now, job.id(), |id| {
+            Arc::new(Task::new(id, Arc::clone(job), attempt))
+        })?;
         self.push(&task, EventKind::Submitted, None, None);
         self.log.write_pending();
         Some(task)
@@ -276,8 +287,9 @@ impl Node {
 
     /// The body of the ticker thread: ends pauses, watches the minimum share and the CPU quota.
     pub(crate) fn run_ticker(&self) {
-        let mut pacer =
-            self.quota.map(|cores| Pacer::new(cores, self.now(), as_nanos(os::process_cpu_time())));
+        let mut pacer = self
+            .quota
+            .map(|cores| Pacer::new(cores, self.now(), as_nanos(os::process_cpu_time())));
         let mut guard = self.ticker.0.lock();
         while !self.stopped.load(Ordering::Acquire) {
             drop(guard);
@@ -285,7 +297,10 @@ impl Node {
             guard = self.ticker.0.lock();
             // A deadline stored since the tick is smaller than `next`, and its notice came before this lock or
             // will come after it is given up.
-            let left = match next.map_or(u64::MAX, |n| n.0).min(self.deadline.load(Ordering::Relaxed)) {
+            let left = match next
+                .map_or(u64::MAX, |n| n.0)
+                .min(self.deadline.load(Ordering::Relaxed))
+            {
                 u64::MAX => None,
                 at => Some(Duration::from_nanos(Nanos(at).since(self.now()).0)),
             };

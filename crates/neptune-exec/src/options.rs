@@ -72,30 +72,76 @@ impl Default for NeptuneOptions {
 
 /// Every setting: its key after `neptune.` and what it means.
 pub(crate) const SETTINGS: [(&str, &str); 17] = [
-    ("job.class", "Class of the jobs that follow: stream or batch"),
+    (
+        "job.class",
+        "Class of the jobs that follow: stream or batch",
+    ),
     ("job.name", "Name of the jobs that follow"),
-    ("job.priority", "Priority of the jobs that follow within their class; larger goes first"),
-    ("job.weight", "Weight of the jobs that follow under the fair policy"),
-    ("scheduler.policy", "fifo, fair, static, priority, kill or neptune; acts at once"),
-    ("static.stream_slots", "Slots kept for stream jobs under the static policy; acts at once"),
-    ("stream.linger", "How long a slot stays with the stream class in a pause; acts at once"),
-    ("suspend.max_count", "Suspensions after which a task runs undisturbed for a while; acts at once"),
-    ("suspend.grace", "How long such a task runs undisturbed; acts at once"),
-    ("batch.min_share", "Share of slot time that batch jobs keep under any stream load; acts at once"),
+    (
+        "job.priority",
+        "Priority of the jobs that follow within their class; larger goes first",
+    ),
+    (
+        "job.weight",
+        "Weight of the jobs that follow under the fair policy",
+    ),
+    (
+        "scheduler.policy",
+        "fifo, fair, static, priority, kill or neptune; acts at once",
+    ),
+    (
+        "static.stream_slots",
+        "Slots kept for stream jobs under the static policy; acts at once",
+    ),
+    (
+        "stream.linger",
+        "How long a slot stays with the stream class in a pause; acts at once",
+    ),
+    (
+        "suspend.max_count",
+        "Suspensions after which a task runs undisturbed for a while; acts at once",
+    ),
+    (
+        "suspend.grace",
+        "How long such a task runs undisturbed; acts at once",
+    ),
+    (
+        "batch.min_share",
+        "Share of slot time that batch jobs keep under any stream load; acts at once",
+    ),
     ("yield.enabled", "Whether plans get yield nodes"),
-    ("yield.target", "Aim for the time between two yield points of a batch task"),
-    ("yield.short_polls", "Whether operators with long polls are replaced"),
-    ("os.realtime", "Real-time priority for stream threads: auto, on or off; at start only"),
-    ("os.demote", "What batch threads ask the kernel for: auto, off, nice or idle; at start only"),
+    (
+        "yield.target",
+        "Aim for the time between two yield points of a batch task",
+    ),
+    (
+        "yield.short_polls",
+        "Whether operators with long polls are replaced",
+    ),
+    (
+        "os.realtime",
+        "Real-time priority for stream threads: auto, on or off; at start only",
+    ),
+    (
+        "os.demote",
+        "What batch threads ask the kernel for: auto, off, nice or idle; at start only",
+    ),
     ("slots", "Tasks that run at a time; at start only"),
-    ("memory.limit", "Bytes all queries together may use, 0 for no limit; at start only"),
+    (
+        "memory.limit",
+        "Bytes all queries together may use, 0 for no limit; at start only",
+    ),
 ];
 
 impl NeptuneOptions {
     /// The settings of a job that starts now.
     pub fn job_settings(&self, name: &str) -> JobSettings {
         JobSettings {
-            name: if self.job_name.is_empty() { name.to_owned() } else { self.job_name.clone() },
+            name: if self.job_name.is_empty() {
+                name.to_owned()
+            } else {
+                self.job_name.clone()
+            },
             class: self.job_class,
             priority: self.job_priority,
             weight: self.job_weight,
@@ -151,7 +197,10 @@ fn parse<T: FromStr>(key: &str, value: &str) -> Result<T>
 where
     T::Err: Display,
 {
-    value.trim().parse().map_err(|error: T::Err| invalid(key, value, &error))
+    value
+        .trim()
+        .parse()
+        .map_err(|error: T::Err| invalid(key, value, &error))
 }
 
 fn invalid(key: &str, value: &str, reason: &dyn Display) -> DataFusionError {
@@ -160,7 +209,11 @@ fn invalid(key: &str, value: &str, reason: &dyn Display) -> DataFusionError {
 
 fn parse_duration(key: &str, value: &str) -> Result<Duration> {
     humantime::parse_duration(value.trim()).map_err(|error| {
-        invalid(key, value, &format_args!("{error}; write a time with its unit, such as '500 us'"))
+        invalid(
+            key,
+            value,
+            &format_args!("{error}; write a time with its unit, such as '500 us'"),
+        )
     })
 }
 
@@ -169,7 +222,11 @@ fn parse_nanos(key: &str, value: &str) -> Result<Nanos> {
 }
 
 fn at_least_one<T: PartialOrd + From<u8>>(key: &str, value: &str, parsed: T) -> Result<T> {
-    if parsed < T::from(1) { Err(invalid(key, value, &"must be at least 1")) } else { Ok(parsed) }
+    if parsed < T::from(1) {
+        Err(invalid(key, value, &"must be at least 1"))
+    } else {
+        Ok(parsed)
+    }
 }
 
 impl ConfigExtension for NeptuneOptions {
@@ -233,7 +290,10 @@ impl ExtensionOptions for NeptuneOptions {
                 self.memory_limit = parse(key, value)?;
             }
             _ => {
-                let keys: Vec<_> = SETTINGS.iter().map(|(key, _)| format!("neptune.{key}")).collect();
+                let keys: Vec<_> = SETTINGS
+                    .iter()
+                    .map(|(key, _)| format!("neptune.{key}"))
+                    .collect();
                 return Err(DataFusionError::Configuration(format!(
                     "unknown setting neptune.{key}; there are {}",
                     keys.join(", ")

@@ -114,14 +114,21 @@ pub fn thread_cpu_time() -> Duration {
 }
 
 fn clock(id: libc::clockid_t) -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     // SAFETY: `time` is valid for writing; both clocks exist on every Linux, and on failure it stays zero.
     unsafe { libc::clock_gettime(id, &mut time) };
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 fn check(returned: i32) -> io::Result<()> {
-    if returned == -1 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if returned == -1 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -130,7 +137,13 @@ mod tests {
 
     #[test]
     fn lowering_oneself_needs_no_privilege() {
-        for lower in [make_long_slice, make_short_slice, make_nice, make_idle, make_timers_sharp] {
+        for lower in [
+            make_long_slice,
+            make_short_slice,
+            make_nice,
+            make_idle,
+            make_timers_sharp,
+        ] {
             std::thread::spawn(move || lower().unwrap()).join().unwrap();
         }
     }

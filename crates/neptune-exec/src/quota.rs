@@ -20,19 +20,25 @@ pub fn default_slots() -> usize {
 
 /// The smallest quota on the way from the process's group to the root of its hierarchy.
 fn quota_of(groups: &str, root: &Path) -> Option<f64> {
-    groups.lines().filter_map(|line| {
-        let mut parts = line.splitn(3, ':');
-        let (_, controllers, group) = (parts.next()?, parts.next()?, parts.next()?);
-        let group = group.trim_start_matches('/');
-        if controllers.is_empty() {
-            smallest(&[root.to_path_buf(), root.join("unified")], group, quota_v2)
-        } else if controllers.split(',').any(|c| c == "cpu") {
-            smallest(&[root.join("cpu"), root.join("cpu,cpuacct")], group, quota_v1)
-        } else {
-            None
-        }
-    })
-    .min_by(f64::total_cmp)
+    groups
+        .lines()
+        .filter_map(|line| {
+            let mut parts = line.splitn(3, ':');
+            let (_, controllers, group) = (parts.next()?, parts.next()?, parts.next()?);
+            let group = group.trim_start_matches('/');
+            if controllers.is_empty() {
+                smallest(&[root.to_path_buf(), root.join("unified")], group, quota_v2)
+            } else if controllers.split(',').any(|c| c == "cpu") {
+                smallest(
+                    &[root.join("cpu"), root.join("cpu,cpuacct")],
+                    group,
+                    quota_v1,
+                )
+            } else {
+                None
+            }
+        })
+        .min_by(f64::total_cmp)
 }
 
 fn smallest(roots: &[PathBuf], group: &str, read: fn(&Path) -> Option<f64>) -> Option<f64> {
@@ -42,7 +48,11 @@ fn smallest(roots: &[PathBuf], group: &str, read: fn(&Path) -> Option<f64>) -> O
             let here = root.join(group);
             // Inside a container the path may name what only the host sees; its root then holds the limit.
             let start = if here.is_dir() { here } else { root.clone() };
-            start.ancestors().take_while(|dir| dir.starts_with(root)).filter_map(read).collect::<Vec<_>>()
+            start
+                .ancestors()
+                .take_while(|dir| dir.starts_with(root))
+                .filter_map(read)
+                .collect::<Vec<_>>()
         })
         .min_by(f64::total_cmp)
 }
@@ -54,9 +64,19 @@ fn quota_v2(dir: &Path) -> Option<f64> {
 }
 
 fn quota_v1(dir: &Path) -> Option<f64> {
-    let number = |file| fs::read_to_string(dir.join(file)).ok()?.trim().parse::<f64>().ok();
+    let number = |file| {
+        fs::read_to_string(dir.join(file))
+            .ok()?
+            .trim()
+            .parse::<f64>()
+            .ok()
+    };
     let quota = number("cpu.cfs_quota_us")?;
-    if quota <= 0.0 { None } else { Some(quota / number("cpu.cfs_period_us")?) }
+    if quota <= 0.0 {
+        None
+    } else {
+        Some(quota / number("cpu.cfs_period_us")?)
+    }
 }
 
 #[cfg(test)]

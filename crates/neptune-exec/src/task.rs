@@ -108,7 +108,12 @@ pub fn current_task() -> Option<Arc<Task>> {
 /// Whether the task polled on this thread was asked to yield.
 #[inline]
 pub(crate) fn current_must_yield() -> bool {
-    CURRENT.with(|current| current.borrow().as_ref().is_some_and(|task| task.must_yield()))
+    CURRENT.with(|current| {
+        current
+            .borrow()
+            .as_ref()
+            .is_some_and(|task| task.must_yield())
+    })
 }
 
 /// Polls of stream tasks begun in this process.
@@ -180,13 +185,19 @@ pub(crate) struct Gate<T> {
 
 impl<T> Gate<T> {
     pub(crate) fn new(task: Arc<Task>, future: BoxFuture<'static, T>) -> Self {
-        Self { future: Some(future), task }
+        Self {
+            future: Some(future),
+            task,
+        }
     }
 
     /// Drops the future, under the task's identity, and gives back slot and place.
     fn close(&mut self, cause: Option<&'static str>) {
         if let Some(future) = self.future.take() {
-            let _removal = Removal { task: &self.task, cause };
+            let _removal = Removal {
+                task: &self.task,
+                cause,
+            };
             let _entered = Entered::new(&self.task, None);
             drop(future);
         }
@@ -241,9 +252,16 @@ impl<T> Future for Gate<T> {
             STREAM_POLLS.fetch_add(1, Ordering::Relaxed);
         }
         let polled = {
-            let mut guard = OnPanic { gate: this, returned: false };
+            let mut guard = OnPanic {
+                gate: this,
+                returned: false,
+            };
             let _entered = Entered::new(&guard.gate.task, Some(Instant::now()));
-            let polled = guard.gate.future.as_mut().map(|future| future.as_mut().poll(cx));
+            let polled = guard
+                .gate
+                .future
+                .as_mut()
+                .map(|future| future.as_mut().poll(cx));
             guard.returned = true;
             polled.unwrap_or(Poll::Pending)
         };

@@ -17,7 +17,9 @@ struct InheritTask;
 
 impl JoinSetTracer for InheritTask {
     fn trace_future(&self, future: BoxFuture<'static, Erased>) -> BoxFuture<'static, Erased> {
-        let Some(parent) = current_task() else { return future };
+        let Some(parent) = current_task() else {
+            return future;
+        };
         match parent.job().add_task(parent.attempt()) {
             Some(task) => Box::pin(ChildGate(Gate::new(task, future))),
             None => future,
@@ -28,7 +30,9 @@ impl JoinSetTracer for InheritTask {
         &self,
         closure: Box<dyn FnOnce() -> Erased + Send>,
     ) -> Box<dyn FnOnce() -> Erased + Send> {
-        let Some(parent) = current_task() else { return closure };
+        let Some(parent) = current_task() else {
+            return closure;
+        };
         let live = parent.job().add_closure();
         Box::new(move || {
             let _live = live;

@@ -70,7 +70,12 @@ impl YieldExec {
 
 impl DisplayAs for YieldExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "YieldExec: of={}, to={}", self.input.name(), self.consumer)
+        write!(
+            f,
+            "YieldExec: of={}, to={}",
+            self.input.name(),
+            self.consumer
+        )
     }
 }
 
@@ -139,7 +144,11 @@ impl ExecutionPlan for YieldExec {
             consumer: Arc::clone(&self.consumer),
             slicer: AdaptiveSlicer::new(
                 self.target,
-                if self.slices { SLOW_START_ROWS } else { usize::MAX },
+                if self.slices {
+                    SLOW_START_ROWS
+                } else {
+                    usize::MAX
+                },
             ),
             slices: self.slices,
             longest: [Duration::ZERO; 2],
@@ -255,12 +264,15 @@ impl RecordBatchStream for YieldStream {
 
 impl Drop for YieldStream {
     fn drop(&mut self) {
-        self.longest_poll.set_max(self.longest[Side::Producer as usize].as_micros() as usize);
+        self.longest_poll
+            .set_max(self.longest[Side::Producer as usize].as_micros() as usize);
         if let Some(task) = self.task.take()
             && task.job().class() == Class::Batch
         {
-            task.job().record_stretch(&self.producer, self.longest[Side::Producer as usize]);
-            task.job().record_stretch(&self.consumer, self.longest[Side::Consumer as usize]);
+            task.job()
+                .record_stretch(&self.producer, self.longest[Side::Producer as usize]);
+            task.job()
+                .record_stretch(&self.consumer, self.longest[Side::Consumer as usize]);
         }
     }
 }

@@ -11,8 +11,8 @@ use std::time::Duration;
 use datafusion::common::Result;
 use datafusion::common::config::ConfigOptions;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_plan::{ExecutionPlan, ReplaceChildrenOptions};
 use datafusion::physical_plan::execution_plan::ChildrenPropertiesMode;
+use datafusion::physical_plan::{ExecutionPlan, ReplaceChildrenOptions};
 use neptune_sched::Class;
 
 use crate::options::NeptuneOptions;
@@ -59,7 +59,10 @@ impl PhysicalOptimizerRule for YieldRule {
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let defaults = NeptuneOptions::default();
-        let options = config.extensions.get::<NeptuneOptions>().unwrap_or(&defaults);
+        let options = config
+            .extensions
+            .get::<NeptuneOptions>()
+            .unwrap_or(&defaults);
         if !options.yield_nodes {
             return Ok(plan);
         }
@@ -95,11 +98,16 @@ fn insert(
         if new.iter().zip(&children).all(|(a, b)| Arc::ptr_eq(a, b)) {
             plan
         } else {
-            plan.replace_children(new, ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep))?
+            plan.replace_children(
+                new,
+                ReplaceChildrenOptions::new(ChildrenPropertiesMode::Keep),
+            )?
         }
     };
     if leaf || LONG_WORKERS.contains(&name.as_str()) {
-        return Ok(Arc::new(crate::YieldExec::new(plan, consumer, target, slices)));
+        return Ok(Arc::new(crate::YieldExec::new(
+            plan, consumer, target, slices,
+        )));
     }
     Ok(plan)
 }

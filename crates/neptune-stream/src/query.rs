@@ -65,8 +65,11 @@ impl StreamQuery {
         mut stop: watch::Receiver<bool>,
     ) -> Result<(), StreamError> {
         let mut schedule = Schedule::new(self.trigger, Instant::now());
-        let mut positions: Vec<Offset> =
-            self.sources.iter().map(|table| table.source().initial_offset()).collect();
+        let mut positions: Vec<Offset> = self
+            .sources
+            .iter()
+            .map(|table| table.source().initial_offset())
+            .collect();
         let mut target = None;
         for number in 0.. {
             tokio::select! {
@@ -82,7 +85,9 @@ impl StreamQuery {
             if self.trigger == Trigger::AvailableNow && target.is_none() {
                 target = Some(self.latest().await?);
             }
-            let batch = self.micro_batch(&executor, &job, &progress, number, &ranges, triggered).await?;
+            let batch = self
+                .micro_batch(&executor, &job, &progress, number, &ranges, triggered)
+                .await?;
             let done = matches!(batch, MicroBatch::Done);
             for (position, (range, table)) in
                 positions.iter_mut().zip(ranges.iter().zip(&self.sources))
@@ -90,8 +95,11 @@ impl StreamQuery {
                 *position = range.end;
                 table.source().commit(&range.end).await?;
             }
-            progress.lock().malformed =
-                self.sources.iter().map(|table| table.source().malformed_records()).sum();
+            progress.lock().malformed = self
+                .sources
+                .iter()
+                .map(|table| table.source().malformed_records())
+                .sum();
             if self.is_over(&positions, target.as_deref()) {
                 return Ok(());
             }
@@ -128,14 +136,20 @@ impl StreamQuery {
             .iter()
             .zip(positions.iter().zip(&latest))
             .map(|(table, (start, latest))| {
-                OffsetRange::new(*start, table.source().limit_end(start, latest, &self.limits))
+                OffsetRange::new(
+                    *start,
+                    table.source().limit_end(start, latest, &self.limits),
+                )
             })
             .collect())
     }
 
     fn is_over(&self, positions: &[Offset], target: Option<&[Offset]>) -> bool {
         let reached = |target: &[Offset]| {
-            positions.iter().zip(target).all(|(at, end)| at.position() >= end.position())
+            positions
+                .iter()
+                .zip(target)
+                .all(|(at, end)| at.position() >= end.position())
         };
         match self.trigger {
             Trigger::Once => return true,
@@ -165,8 +179,13 @@ impl StreamQuery {
         let query = Arc::clone(self);
         let started = Instant::now();
         let task = executor.spawn(job, async move { query.execute(number).await });
-        let Written { rows_in, rows_out, versions } =
-            task.await.map_err(|error| StreamError::from(datafusion::common::DataFusionError::from(error)))??;
+        let Written {
+            rows_in,
+            rows_out,
+            versions,
+        } = task.await.map_err(|error| {
+            StreamError::from(datafusion::common::DataFusionError::from(error))
+        })??;
         // Generators count rows in their offsets; of files only the scan knows.
         let in_offsets = ranges.iter().map(|range| match (range.start, range.end) {
             (Offset::Rows(start), Offset::Rows(end)) => Some(end - start),
@@ -174,19 +193,44 @@ impl StreamQuery {
         });
         let rows_in = in_offsets.sum::<Option<u64>>().unwrap_or(rows_in);
         let now = Instant::now();
-        progress.lock().micro_batch(rows_in, rows_out, now - triggered, started - triggered, versions);
+        progress.lock().micro_batch(
+            rows_in,
+            rows_out,
+            now - triggered,
+            started - triggered,
+            versions,
+        );
         Ok(MicroBatch::Done)
     }
 
     async fn execute(&self, number: u64) -> Result<Written, StreamError> {
         let versions = self.pinned.iter().map(|table| table.pin_newest()).collect();
-        let plan = self.state.query_planner().create_physical_plan(&self.plan, &self.state).await?;
-        let epoch = Epoch { job: self.name.clone(), run: self.run, micro_batch: number };
+        let plan = self
+            .state
+            .query_planner()
+            .create_physical_plan(&self.plan, &self.state)
+            .await?;
+        let epoch = Epoch {
+            job: self.name.clone(),
+            run: self.run,
+            micro_batch: number,
+        };
         let context = self.state.task_ctx();
-        let staged = stage(&plan, &context, self.sink.as_ref(), &epoch, WriteMode::Append).await?;
+        let staged = stage(
+            &plan,
+            &context,
+            self.sink.as_ref(),
+            &epoch,
+            WriteMode::Append,
+        )
+        .await?;
         let rows_in = rows_read(&plan);
         let rows_out = staged.commit().await?;
-        Ok(Written { rows_in, rows_out, versions })
+        Ok(Written {
+            rows_in,
+            rows_out,
+            versions,
+        })
     }
 }
 

@@ -74,7 +74,9 @@ pub fn reads_stream(
             if kept {
                 Ok(true)
             } else {
-                Err(refused("an outer join that keeps rows of a table no stream row has matched yet"))
+                Err(refused(
+                    "an outer join that keeps rows of a table no stream row has matched yet",
+                ))
             }
         }
         LogicalPlan::Aggregate(_) => Err(refused("GROUP BY or an aggregate over a stream")),

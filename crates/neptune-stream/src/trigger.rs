@@ -29,7 +29,11 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     pub(crate) fn new(trigger: Trigger, now: Instant) -> Self {
-        Self { trigger, next: now, idle_wait: IDLE_WAITS.0 }
+        Self {
+            trigger,
+            next: now,
+            idle_wait: IDLE_WAITS.0,
+        }
     }
 
     /// When the next micro-batch should start; in the past when it is late.

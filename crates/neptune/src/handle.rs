@@ -89,7 +89,11 @@ impl<T: Send + 'static> JobHandle<T> {
                 }
             }
         });
-        Self { job, submitted: Instant::now(), driver }
+        Self {
+            job,
+            submitted: Instant::now(),
+            driver,
+        }
     }
 }
 
@@ -149,11 +153,13 @@ impl<T> Future for JobHandle<T> {
     type Output = Result<T, NeptuneError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        Poll::Ready(match std::task::ready!(Pin::new(&mut self.driver).poll(cx)) {
-            Ok(result) => result,
-            Err(_) if self.job.is_cancelled() => Err(TaskError::Cancelled.into()),
-            Err(_) => Err(TaskError::Shutdown.into()),
-        })
+        Poll::Ready(
+            match std::task::ready!(Pin::new(&mut self.driver).poll(cx)) {
+                Ok(result) => result,
+                Err(_) if self.job.is_cancelled() => Err(TaskError::Cancelled.into()),
+                Err(_) => Err(TaskError::Shutdown.into()),
+            },
+        )
     }
 }
 

@@ -70,7 +70,10 @@ impl SessionBuilder {
     /// # Errors
     /// If threads cannot be started or the runtime environment cannot be made.
     pub fn build(self) -> Result<Session, NeptuneError> {
-        let Self { mut config, mut options } = self;
+        let Self {
+            mut config,
+            mut options,
+        } = self;
         let memory: Arc<dyn MemoryPool> = match options.memory_limit {
             0 => Arc::new(UnboundedMemoryPool::default()),
             limit => Arc::new(TrackConsumersPool::new(
@@ -91,18 +94,21 @@ impl SessionBuilder {
         if config.target_partitions() == default_partitions {
             config = config.with_target_partitions(options.slots);
         }
-        config = config.with_information_schema(true).with_option_extension(options);
+        config = config
+            .with_information_schema(true)
+            .with_option_extension(options);
         config.options_mut().sql_parser.collect_spans = true;
-        let runtime =
-            RuntimeEnvBuilder::new().with_memory_pool(executor.memory_pool()).build_arc()?;
-        Ok(Session { context: context(config, runtime), executor })
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(executor.memory_pool())
+            .build_arc()?;
+        Ok(Session {
+            context: context(config, runtime),
+            executor,
+        })
     }
 }
 
-fn context(
-    config: SessionConfig,
-    runtime: Arc<RuntimeEnv>,
-) -> SessionContext {
+fn context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionContext {
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
@@ -135,7 +141,9 @@ pub struct Session {
 
 impl std::fmt::Debug for Session {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Session").field("executor", &self.executor).finish_non_exhaustive()
+        f.debug_struct("Session")
+            .field("executor", &self.executor)
+            .finish_non_exhaustive()
     }
 }
 
@@ -151,7 +159,10 @@ impl Session {
     /// Begins a session with settings.
     #[must_use]
     pub fn builder() -> SessionBuilder {
-        SessionBuilder { config: SessionConfig::new(), options: NeptuneOptions::default() }
+        SessionBuilder {
+            config: SessionConfig::new(),
+            options: NeptuneOptions::default(),
+        }
     }
 
     /// DataFusion's context, for everything that it offers.
@@ -171,13 +182,21 @@ impl Session {
     pub fn options(&self) -> NeptuneOptions {
         let state = self.context.state_ref();
         let state = state.read();
-        state.config_options().extensions.get::<NeptuneOptions>().cloned().unwrap_or_default()
+        state
+            .config_options()
+            .extensions
+            .get::<NeptuneOptions>()
+            .cloned()
+            .unwrap_or_default()
     }
 
     /// The settings of a job of `class` that starts now.
     #[must_use]
     pub fn job_settings(&self, name: &str, class: Class) -> JobSettings {
-        JobSettings { class, ..self.options().job_settings(name) }
+        JobSettings {
+            class,
+            ..self.options().job_settings(name)
+        }
     }
 
     /// Changes a setting, as `SET key = 'value'` does.
@@ -192,8 +211,16 @@ impl Session {
 
     /// Plans and runs a statement that returns no rows.
     pub(crate) async fn execute(&self, statement: &Statement) -> Result<(), DataFusionError> {
-        let plan = self.context.state().statement_to_plan(statement.clone()).await?;
-        self.context.execute_logical_plan(plan).await?.collect().await?;
+        let plan = self
+            .context
+            .state()
+            .statement_to_plan(statement.clone())
+            .await?;
+        self.context
+            .execute_logical_plan(plan)
+            .await?
+            .collect()
+            .await?;
         Ok(())
     }
 
@@ -207,7 +234,10 @@ impl Session {
 
     /// As [`submit`](Self::submit), with settings of the job's own.
     pub fn submit_as(&self, query: DataFrame, settings: JobSettings) -> JobHandle {
-        let settings = JobSettings { killable: true, ..settings };
+        let settings = JobSettings {
+            killable: true,
+            ..settings
+        };
         let query = with_class(query, settings.class).map(Arc::new);
         JobHandle::start(&self.executor, &settings, move || {
             let query = query.as_ref().map(Arc::clone).map_err(ToString::to_string);
@@ -227,8 +257,14 @@ fn with_class(
 ) -> Result<(SessionState, LogicalPlan), DataFusionError> {
     let (mut state, plan) = query.into_parts();
     let extensions = &state.config_options().extensions;
-    if extensions.get::<NeptuneOptions>().is_none_or(|options| options.job_class != class) {
-        state.config_mut().options_mut().set("neptune.job.class", class.name())?;
+    if extensions
+        .get::<NeptuneOptions>()
+        .is_none_or(|options| options.job_class != class)
+    {
+        state
+            .config_mut()
+            .options_mut()
+            .set("neptune.job.class", class.name())?;
     }
     Ok((state, plan))
 }

@@ -34,9 +34,16 @@ impl ShopPart {
         let rows = ((rows as f64 * scale) as u64).max(1);
         let seed = options.u64("seed")?.unwrap_or(7);
         Ok(if history {
-            Self::History { path: options.required_str("path")?.into(), rows, seed }
+            Self::History {
+                path: options.required_str("path")?.into(),
+                rows,
+                seed,
+            }
         } else {
-            Self::Events { shop: ShopConfig::for_history(seed, rows), first: rows }
+            Self::Events {
+                shop: ShopConfig::for_history(seed, rows),
+                first: rows,
+            }
         })
     }
 }
@@ -55,7 +62,9 @@ impl RowGenerator for ShopEvents {
 
     fn batch(&self, rows: Range<u64>, _: RowTimes) -> Result<RecordBatch> {
         let events = self.first + rows.start..self.first + rows.end;
-        self.shop.batch(events).map_err(|error| DataFusionError::External(Box::new(error)))
+        self.shop
+            .batch(events)
+            .map_err(|error| DataFusionError::External(Box::new(error)))
     }
 }
 

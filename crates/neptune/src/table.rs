@@ -32,7 +32,10 @@ impl TableProvider for DeclaredTable {
     fn schema(&self) -> SchemaRef {
         match self.table.shared() {
             Some(shared) => shared.schema(),
-            None => self.table.schema().unwrap_or_else(|| Arc::new(Schema::empty())),
+            None => self
+                .table
+                .schema()
+                .unwrap_or_else(|| Arc::new(Schema::empty())),
         }
     }
 
@@ -47,7 +50,10 @@ impl TableProvider for DeclaredTable {
         filters: &[Expr],
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        self.table.batch_table()?.scan(state, projection, filters, limit).await
+        self.table
+            .batch_table()?
+            .scan(state, projection, filters, limit)
+            .await
     }
 
     fn supports_filters_pushdown(
@@ -57,7 +63,10 @@ impl TableProvider for DeclaredTable {
         match self.table.batch_table() {
             Ok(table) => table.supports_filters_pushdown(filters),
             // Planning goes on to the scan, which says what is wrong.
-            Err(_) => Ok(vec![TableProviderFilterPushDown::Unsupported; filters.len()]),
+            Err(_) => Ok(vec![
+                TableProviderFilterPushDown::Unsupported;
+                filters.len()
+            ]),
         }
     }
 

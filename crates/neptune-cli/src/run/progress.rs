@@ -31,8 +31,17 @@ impl Display {
         let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
         let style = ProgressStyle::with_template("{spinner} {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner());
-        let inner = Inner { bars: Vec::new(), generating: None, last_plain: None, style };
-        Self { multi: MultiProgress::new(), inner: Arc::new(Mutex::new(inner)), terminal }
+        let inner = Inner {
+            bars: Vec::new(),
+            generating: None,
+            last_plain: None,
+            style,
+        };
+        Self {
+            multi: MultiProgress::new(),
+            inner: Arc::new(Mutex::new(inner)),
+            terminal,
+        }
     }
 
     /// Shows where the jobs stand.
@@ -40,14 +49,19 @@ impl Display {
         let mut inner = self.inner.lock();
         if self.terminal {
             while inner.bars.len() < reports.len() {
-                let bar = self.multi.add(ProgressBar::new_spinner().with_style(inner.style.clone()));
+                let bar = self
+                    .multi
+                    .add(ProgressBar::new_spinner().with_style(inner.style.clone()));
                 inner.bars.push(bar);
             }
             for (bar, report) in inner.bars.iter().zip(reports) {
                 bar.set_message(line(report));
                 bar.tick();
             }
-        } else if inner.last_plain.is_none_or(|last| last.elapsed() >= PLAIN_EVERY) {
+        } else if inner
+            .last_plain
+            .is_none_or(|last| last.elapsed() >= PLAIN_EVERY)
+        {
             inner.last_plain = Some(Instant::now());
             for report in reports {
                 eprintln!("{}", line(report));
@@ -59,7 +73,11 @@ impl Display {
     pub(super) fn generating(&self, done: u64, of: u64) {
         let mut inner = self.inner.lock();
         if !self.terminal {
-            if inner.last_plain.is_none_or(|last| last.elapsed() >= PLAIN_EVERY) || done == of {
+            if inner
+                .last_plain
+                .is_none_or(|last| last.elapsed() >= PLAIN_EVERY)
+                || done == of
+            {
                 inner.last_plain = Some(Instant::now());
                 eprintln!("generating events: {done} of {of}");
             }
@@ -112,10 +130,15 @@ impl Display {
                 eprintln!("error: job {}: {error}", report.name);
             }
         }
-        eprintln!("{} after {:.1} s under policy {policy}", summary.status, summary.wall_s);
+        eprintln!(
+            "{} after {:.1} s under policy {policy}",
+            summary.status, summary.wall_s
+        );
         for (name, value) in &summary.app {
             match value.as_f64() {
-                Some(number) if !value.is_u64() && !value.is_i64() => eprintln!("  {name} {number:.4}"),
+                Some(number) if !value.is_u64() && !value.is_i64() => {
+                    eprintln!("  {name} {number:.4}")
+                }
                 _ => eprintln!("  {name} {value}"),
             }
         }
@@ -124,8 +147,17 @@ impl Display {
 
 fn line(report: &JobReport) -> String {
     let state = serde_json::to_value(report.state);
-    let state = state.as_ref().ok().and_then(|s| s.as_str()).unwrap_or_default().to_owned();
-    let runs = if report.class.name() == "stream" { "batches" } else { "passes" };
+    let state = state
+        .as_ref()
+        .ok()
+        .and_then(|s| s.as_str())
+        .unwrap_or_default()
+        .to_owned();
+    let runs = if report.class.name() == "stream" {
+        "batches"
+    } else {
+        "passes"
+    };
     format!(
         "{:<12} {:<6} {:<8} in {:>12} out {:>9} {:>6} {runs:<7} p50 {:>8.2} ms p99 {:>8.2} ms suspended {:>6} (p99 {:.2} ms)",
         report.name,

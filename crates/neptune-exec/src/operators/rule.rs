@@ -108,7 +108,8 @@ impl PhysicalOptimizerRule for ShortPolls {
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let neptune = config.extensions.get::<NeptuneOptions>();
-        if neptune.is_some_and(|options| options.job_class != Class::Batch || !options.short_polls) {
+        if neptune.is_some_and(|options| options.job_class != Class::Batch || !options.short_polls)
+        {
             return Ok(plan);
         }
         Rewrite {

@@ -14,7 +14,7 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::datasource::MemTable;
-use datafusion::execution::memory_pool::{FairSpillPool, MemoryPool};
+use datafusion::execution::memory_pool::{FairSpillPool, GreedyMemoryPool, MemoryPool};
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::execution::{RecordBatchStream, SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
@@ -193,7 +193,11 @@ impl Setting {
         options.optimizer.hash_join_single_partition_threshold_rows = 0;
         let mut runtime = RuntimeEnvBuilder::new();
         if let Some(bytes) = self.memory {
-            runtime = runtime.with_memory_pool(Arc::new(FairSpillPool::new(bytes)));
+            // A fair pool gives each partition of an exchange its share: too little with very many.
+            runtime = runtime.with_memory_pool(match self.options.partitions {
+                1 => Arc::new(FairSpillPool::new(bytes)) as Arc<dyn MemoryPool>,
+                _ => Arc::new(GreedyMemoryPool::new(bytes)),
+            });
         }
         let session = SessionContext::new_with_config_rt(config, runtime.build_arc().unwrap());
         for (name, table) in tables {

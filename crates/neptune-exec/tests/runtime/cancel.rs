@@ -49,7 +49,11 @@ async fn scene(doing: Doing) -> Scene {
     let stream = self::job(&executor, Class::Stream);
     let occupy = |class| {
         let other = Arc::clone(&other);
-        let job = if class == Class::Stream { Arc::clone(&stream) } else { self::job(&executor, class) };
+        let job = if class == Class::Stream {
+            Arc::clone(&stream)
+        } else {
+            self::job(&executor, class)
+        };
         let task = executor.spawn(&job, other.busy());
         tokio::spawn(task);
     };
@@ -60,7 +64,12 @@ async fn scene(doing: Doing) -> Scene {
     let task = executor.spawn(&job, work);
     match doing {
         Doing::Waiting => until("waiting", || executor.counts().waiting == 1).await,
-        Doing::Blocked => until("blocked", || job.live_tasks() == 2 && executor.counts().batch == 0).await,
+        Doing::Blocked => {
+            until("blocked", || {
+                job.live_tasks() == 2 && executor.counts().batch == 0
+            })
+            .await
+        }
         Doing::Running => gauge.works().await,
         Doing::Suspended => {
             gauge.works().await;
@@ -74,19 +83,44 @@ async fn scene(doing: Doing) -> Scene {
             until("held", || executor.counts().held >= 1).await;
         }
     }
-    Scene { executor, job, task, gauge, other }
+    Scene {
+        executor,
+        job,
+        task,
+        gauge,
+        other,
+    }
 }
 
-const EVERYTHING: [Doing; 5] =
-    [Doing::Running, Doing::Blocked, Doing::Waiting, Doing::Suspended, Doing::Held];
+const EVERYTHING: [Doing; 5] = [
+    Doing::Running,
+    Doing::Blocked,
+    Doing::Waiting,
+    Doing::Suspended,
+    Doing::Held,
+];
 
 #[tokio::test]
 async fn a_cancelled_job_gives_back_slot_memory_and_tasks() {
     for doing in EVERYTHING {
-        let Scene { executor, job, task, gauge, other } = scene(doing).await;
-        assert_eq!(job.memory(), if doing == Doing::Waiting { 0 } else { 1 << 20 }, "{doing:?}");
+        let Scene {
+            executor,
+            job,
+            task,
+            gauge,
+            other,
+        } = scene(doing).await;
+        assert_eq!(
+            job.memory(),
+            if doing == Doing::Waiting { 0 } else { 1 << 20 },
+            "{doing:?}"
+        );
         job.cancel();
-        assert_eq!(soon("the task", task).await, Err(TaskError::Cancelled), "{doing:?}");
+        assert_eq!(
+            soon("the task", task).await,
+            Err(TaskError::Cancelled),
+            "{doing:?}"
+        );
         soon("the end", job.drained()).await;
         assert_eq!((job.memory(), gauge.dropped()), (0, 2), "{doing:?}");
         // A task added to a cancelled job is never polled.
@@ -104,7 +138,13 @@ async fn a_cancelled_job_gives_back_slot_memory_and_tasks() {
 #[tokio::test]
 async fn dropping_its_handle_cancels_a_task_and_its_children() {
     for doing in EVERYTHING {
-        let Scene { executor, job, task, gauge, other } = scene(doing).await;
+        let Scene {
+            executor,
+            job,
+            task,
+            gauge,
+            other,
+        } = scene(doing).await;
         drop(task);
         soon("the end", job.drained()).await;
         assert_eq!((job.memory(), gauge.dropped()), (0, 2), "{doing:?}");

@@ -14,7 +14,11 @@ use crate::support::{Random, executor, is_empty, seed, soon, spin};
 const MIXES: usize = 1_000;
 
 /// A task that works, waits, spawns, reserves memory and now and then panics, as a generator says.
-fn work(executor: &Executor, mut random: Random, depth: usize) -> futures::future::BoxFuture<'static, usize> {
+fn work(
+    executor: &Executor,
+    mut random: Random,
+    depth: usize,
+) -> futures::future::BoxFuture<'static, usize> {
     let pool = executor.memory_pool();
     let executor = executor.clone();
     Box::pin(async move {
@@ -25,12 +29,23 @@ fn work(executor: &Executor, mut random: Random, depth: usize) -> futures::futur
             reservation.grow(1 + random.below(10_000));
             match random.below(8) {
                 0 => tokio::task::yield_now().await,
-                1 => tokio::time::sleep(std::time::Duration::from_micros(random.below(300) as u64)).await,
+                1 => {
+                    tokio::time::sleep(std::time::Duration::from_micros(random.below(300) as u64))
+                        .await
+                }
                 2 if depth > 0 => {
-                    set.spawn(work(&executor, Random::new(random.below(1 << 30) as u64), depth - 1));
+                    set.spawn(work(
+                        &executor,
+                        Random::new(random.below(1 << 30) as u64),
+                        depth - 1,
+                    ));
                 }
                 3 if depth > 0 => {
-                    let child = work(&executor, Random::new(random.below(1 << 30) as u64), depth - 1);
+                    let child = work(
+                        &executor,
+                        Random::new(random.below(1 << 30) as u64),
+                        depth - 1,
+                    );
                     done += SpawnedTask::spawn(child).await.unwrap_or(0);
                 }
                 4 => {
@@ -88,7 +103,12 @@ async fn a_thousand_mixes_of_suspend_resume_and_cancel_leave_nothing_behind() {
         };
         let job = executor.job(&settings);
         let tasks = (0..=random.below(2))
-            .map(|_| executor.spawn(&job, work(&executor, Random::new(random.below(1 << 30) as u64), 2)))
+            .map(|_| {
+                executor.spawn(
+                    &job,
+                    work(&executor, Random::new(random.below(1 << 30) as u64), 2),
+                )
+            })
             .collect();
         mixes.push(Mix { job, tasks });
         for _ in 0..random.below(8) {

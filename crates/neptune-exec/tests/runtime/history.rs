@@ -27,14 +27,19 @@ impl Story {
             EventKind::Submitted => !std::mem::replace(&mut self.submitted, true),
             EventKind::Started => possible && !std::mem::replace(&mut self.started, true),
             EventKind::SuspendRequested | EventKind::Killed => {
-                possible && self.started && !self.suspended && !std::mem::replace(&mut self.asked, true)
+                possible
+                    && self.started
+                    && !self.suspended
+                    && !std::mem::replace(&mut self.asked, true)
             }
             // Its user can suspend a task that is not being polled without asking it.
             EventKind::Suspended => {
                 let asked = std::mem::replace(&mut self.asked, false);
                 possible && (asked || user) && !std::mem::replace(&mut self.suspended, true)
             }
-            EventKind::Resumed => possible && self.started && std::mem::replace(&mut self.suspended, false),
+            EventKind::Resumed => {
+                possible && self.started && std::mem::replace(&mut self.suspended, false)
+            }
             EventKind::Finished => possible && !std::mem::replace(&mut self.finished, true),
         }
     }
@@ -54,7 +59,10 @@ pub(crate) fn check(events: &[Event]) {
                 .filter(|e| e.task == event.task)
                 .map(|e| (e.t_us, e.event, e.cause))
                 .collect();
-            panic!("{:?} at {} us does not fit: {all:?}", event.event, event.t_us);
+            panic!(
+                "{:?} at {} us does not fit: {all:?}",
+                event.event, event.t_us
+            );
         }
     }
 }
@@ -94,8 +102,15 @@ async fn every_tasks_history_is_possible_and_ends() {
         let events = executor.events();
         check(&events);
         let count = |kind| events.iter().filter(|e| e.event == kind).count();
-        assert_eq!(count(EventKind::Submitted), count(EventKind::Finished), "{policy}");
-        assert!(count(EventKind::Suspended) > 0 && count(EventKind::Resumed) > 0, "{policy}");
+        assert_eq!(
+            count(EventKind::Submitted),
+            count(EventKind::Finished),
+            "{policy}"
+        );
+        assert!(
+            count(EventKind::Suspended) > 0 && count(EventKind::Resumed) > 0,
+            "{policy}"
+        );
         let latencies = events.iter().filter(|e| e.event == EventKind::Resumed);
         assert!(latencies.clone().all(|e| e.latency_us.is_some()));
     }
@@ -152,8 +167,20 @@ async fn the_file_has_what_memory_has() {
     executor.write_events_to(&path).unwrap();
     bustle(&executor).await;
     executor.flush_events().unwrap();
-    let lines: Vec<String> = std::fs::read_to_string(&path).unwrap().lines().map(str::to_owned).collect();
-    let events: Vec<String> = executor.events().iter().map(|e| serde_json::to_string(e).unwrap()).collect();
+    let lines: Vec<String> = std::fs::read_to_string(&path)
+        .unwrap()
+        .lines()
+        .map(str::to_owned)
+        .collect();
+    let events: Vec<String> = executor
+        .events()
+        .iter()
+        .map(|e| serde_json::to_string(e).unwrap())
+        .collect();
     assert_eq!(lines, events);
-    assert!(executor.write_events_to(&dir.path().join("no/such/dir")).is_err());
+    assert!(
+        executor
+            .write_events_to(&dir.path().join("no/such/dir"))
+            .is_err()
+    );
 }

@@ -22,9 +22,11 @@ async fn children_grandchildren_and_closures_inherit_job_and_class() {
             let mut seen = vec![here()];
             seen.push(SpawnedTask::spawn(async { here() }).await.unwrap());
             seen.push(SpawnedTask::spawn_blocking(here).await.unwrap());
-            let grandchild = SpawnedTask::spawn(async { SpawnedTask::spawn(async { here() }).await.unwrap() });
+            let grandchild =
+                SpawnedTask::spawn(async { SpawnedTask::spawn(async { here() }).await.unwrap() });
             seen.push(grandchild.await.unwrap());
-            let closures_child = SpawnedTask::spawn_blocking(|| SpawnedTask::spawn(async { here() }));
+            let closures_child =
+                SpawnedTask::spawn_blocking(|| SpawnedTask::spawn(async { here() }));
             seen.push(closures_child.await.unwrap().await.unwrap());
             let mut set = JoinSet::new();
             set.spawn(async { here() });

@@ -9,7 +9,10 @@ use neptune_sched::{Class, PolicyName};
 use crate::support::{Gauge, executor, is_empty, job, soon, until};
 
 fn killable(executor: &Executor) -> Arc<Job> {
-    executor.job(&JobSettings { killable: true, ..JobSettings::new("killable", Class::Batch) })
+    executor.job(&JobSettings {
+        killable: true,
+        ..JobSettings::new("killable", Class::Batch)
+    })
 }
 
 #[tokio::test]
@@ -32,7 +35,11 @@ async fn a_killed_job_can_run_again() {
     assert_eq!(soon("the last attempt", task).await, Ok(2));
     assert!(!batch.is_cancelled());
     is_empty(&executor).await;
-    let kills = executor.events().iter().filter(|e| e.event == EventKind::Killed).count();
+    let kills = executor
+        .events()
+        .iter()
+        .filter(|e| e.event == EventKind::Killed)
+        .count();
     assert_eq!(kills, 5);
     crate::history::check(&executor.events());
 }
@@ -60,12 +67,16 @@ async fn one_kill_ends_one_attempt_however_many_slots_it_brings() {
         let executor = executor(2, PolicyName::Kill);
         let (batch, stream) = (killable(&executor), job(&executor, Class::Stream));
         let gauges: [Arc<Gauge>; 2] = Default::default();
-        let tasks = gauges.each_ref().map(|gauge| executor.spawn(&batch, gauge.busy()));
+        let tasks = gauges
+            .each_ref()
+            .map(|gauge| executor.spawn(&batch, gauge.busy()));
         for gauge in &gauges {
             gauge.works().await;
         }
         let probes: [Arc<Gauge>; 2] = Default::default();
-        let streams = probes.each_ref().map(|gauge| executor.spawn(&stream, gauge.busy()));
+        let streams = probes
+            .each_ref()
+            .map(|gauge| executor.spawn(&stream, gauge.busy()));
         for probe in &probes {
             probe.works().await;
         }
@@ -117,7 +128,9 @@ async fn an_error_that_comes_from_the_kill_is_told_from_others() {
     let (batch, stream) = (killable(&executor), job(&executor, Class::Stream));
     let (gauge, idle) = (Arc::new(Gauge::default()), Arc::new(Gauge::default()));
     let busy = gauge.busy();
-    let mut task = executor.spawn(&batch, async move { SpawnedTask::spawn(busy).await.map_err(|e| e.is_panic()) });
+    let mut task = executor.spawn(&batch, async move {
+        SpawnedTask::spawn(busy).await.map_err(|e| e.is_panic())
+    });
     gauge.works().await;
     assert_eq!(task.interrupted(), None);
     let other = executor.spawn(&stream, idle.busy());
@@ -125,7 +138,10 @@ async fn an_error_that_comes_from_the_kill_is_told_from_others() {
     let probe = executor.spawn(&stream, async { 1 });
     assert_eq!(soon("the stream task", probe).await, Ok(1));
     let result = soon("the root", &mut task).await;
-    assert!(matches!(result, Err(TaskError::Killed) | Ok(Err(true))), "{result:?}");
+    assert!(
+        matches!(result, Err(TaskError::Killed) | Ok(Err(true))),
+        "{result:?}"
+    );
     assert_eq!(task.interrupted(), Some(TaskError::Killed));
     idle.stop();
     soon("the other stream task", other).await.unwrap();

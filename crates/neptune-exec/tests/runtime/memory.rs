@@ -76,7 +76,11 @@ async fn memory_is_booked_on_the_task_that_registered_it() {
         (childs, before, root.memory())
     });
     assert_eq!(soon("the task", task).await, Ok((0, 2 * MIB, 0)));
-    assert_eq!(job.memory_peak(), 5 * MIB, "a closure's memory is the job's");
+    assert_eq!(
+        job.memory_peak(),
+        5 * MIB,
+        "a closure's memory is the job's"
+    );
     is_empty(&executor).await;
 }
 
@@ -94,7 +98,10 @@ async fn the_limit_is_that_of_the_pool_below() {
     let mine = executor.clone();
     let task = executor.spawn(&job, async move {
         let reservation = reserve(&mine, MIB);
-        (reservation.try_grow(1).is_err(), current_task().unwrap().memory())
+        (
+            reservation.try_grow(1).is_err(),
+            current_task().unwrap().memory(),
+        )
     });
     assert_eq!(soon("the task", task).await, Ok((true, MIB)));
     assert_eq!((job.memory(), job.memory_peak()), (0, MIB));

@@ -18,7 +18,10 @@ async fn a_panic_in_a_root_is_the_tasks_error() {
             panic!("spilled the {}", "beans")
         });
         let result: Result<(), TaskError> = soon("the task", task).await;
-        assert_eq!(result, Err(TaskError::Panicked("spilled the beans".to_owned())));
+        assert_eq!(
+            result,
+            Err(TaskError::Panicked("spilled the beans".to_owned()))
+        );
         soon("the end", job.drained()).await;
         // The slot is free, and the job can go on.
         let task = executor.spawn(&job, async { 7 });
@@ -38,10 +41,15 @@ async fn a_panic_in_a_child_reaches_its_parent() {
     });
     assert_eq!(soon("a parent that looks", root).await, Ok(true));
     let root = executor.spawn(&job, async {
-        SpawnedTask::spawn(async { panic!("passed on") }).join_unwind().await
+        SpawnedTask::spawn(async { panic!("passed on") })
+            .join_unwind()
+            .await
     });
     let result: Result<Result<(), _>, TaskError> = soon("a parent that passes it on", root).await;
-    assert_eq!(result.unwrap_err(), TaskError::Panicked("passed on".to_owned()));
+    assert_eq!(
+        result.unwrap_err(),
+        TaskError::Panicked("passed on".to_owned())
+    );
     soon("the end", job.drained()).await;
     is_empty(&executor).await;
 }
@@ -84,7 +92,9 @@ async fn a_cancelled_child_does_not_look_like_a_panic_of_its_root() {
     let job = job(&executor, Class::Batch);
     let gauge = Arc::new(Gauge::default());
     let busy = gauge.busy();
-    let root = executor.spawn(&job, async move { SpawnedTask::spawn(busy).join_unwind().await.ok() });
+    let root = executor.spawn(&job, async move {
+        SpawnedTask::spawn(busy).join_unwind().await.ok()
+    });
     gauge.works().await;
     job.cancel();
     assert_eq!(soon("the root", root).await, Err(TaskError::Cancelled));

@@ -12,7 +12,9 @@ async fn a_stream_starts_while_batch_holds_every_slot_and_its_victim_goes_on_aft
     let executor = executor(2, PolicyName::Neptune);
     let batch = job(&executor, Class::Batch);
     let gauges: [Arc<Gauge>; 2] = Default::default();
-    let tasks = gauges.each_ref().map(|gauge| executor.spawn(&batch, gauge.busy()));
+    let tasks = gauges
+        .each_ref()
+        .map(|gauge| executor.spawn(&batch, gauge.busy()));
     for gauge in &gauges {
         gauge.works().await;
     }
@@ -22,7 +24,11 @@ async fn a_stream_starts_while_batch_holds_every_slot_and_its_victim_goes_on_aft
         let task = executor.spawn(&stream, gauge.busy());
         gauge.works().await;
         until("one victim", || executor.counts().suspended == 1).await;
-        assert_eq!(executor.counts().batch, 1, "the other batch task keeps its slot");
+        assert_eq!(
+            executor.counts().batch,
+            1,
+            "the other batch task keeps its slot"
+        );
         gauge.stop();
         soon("the stream task", task).await.unwrap();
         for gauge in &gauges {
@@ -35,9 +41,20 @@ async fn a_stream_starts_while_batch_holds_every_slot_and_its_victim_goes_on_aft
         soon("a batch task", task).await.unwrap();
     }
     let stats = batch.suspensions();
-    assert_eq!((stats.count, stats.suspend.count(), stats.resume.count()), (20, 20, 20));
-    let victims: Vec<_> = executor.events().into_iter().filter(|e| e.event == EventKind::Suspended).collect();
-    assert!(victims.iter().all(|e| e.class == Class::Batch && e.cause == Some("stream")));
+    assert_eq!(
+        (stats.count, stats.suspend.count(), stats.resume.count()),
+        (20, 20, 20)
+    );
+    let victims: Vec<_> = executor
+        .events()
+        .into_iter()
+        .filter(|e| e.event == EventKind::Suspended)
+        .collect();
+    assert!(
+        victims
+            .iter()
+            .all(|e| e.class == Class::Batch && e.cause == Some("stream"))
+    );
     // Those suspended least come first: the twenty suspensions are shared evenly.
     let first = victims.iter().filter(|e| e.task == victims[0].task).count();
     assert_eq!((victims.len(), first), (20, 10));
@@ -99,7 +116,10 @@ async fn a_higher_priority_takes_the_slot_of_a_lower_one() {
     busy.works().await;
     let urgent_task = executor.spawn(&high, urgent.busy());
     urgent.works().await;
-    assert_eq!((executor.counts().batch, executor.counts().suspended), (1, 1));
+    assert_eq!(
+        (executor.counts().batch, executor.counts().suspended),
+        (1, 1)
+    );
     urgent.stop();
     soon("the urgent task", urgent_task).await.unwrap();
     busy.works().await;

@@ -14,11 +14,17 @@ use neptune_sched::{Class, PolicyName};
 use crate::support::{executor, is_empty, soon, until};
 
 fn session(executor: &Executor, class: Class) -> SessionContext {
-    let options =
-        NeptuneOptions { job_class: class, executor: Some(executor.clone()), ..NeptuneOptions::default() };
+    let options = NeptuneOptions {
+        job_class: class,
+        executor: Some(executor.clone()),
+        ..NeptuneOptions::default()
+    };
     let mut config = SessionConfig::new().with_target_partitions(4);
     config.options_mut().extensions.insert(options);
-    let runtime = RuntimeEnvBuilder::new().with_memory_pool(executor.memory_pool()).build_arc().unwrap();
+    let runtime = RuntimeEnvBuilder::new()
+        .with_memory_pool(executor.memory_pool())
+        .build_arc()
+        .unwrap();
     let state: SessionState = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
@@ -34,8 +40,15 @@ const QUERY: &str = "SELECT a.value % 7 AS k, count(*) AS n, sum(a.value) AS s \
     GROUP BY 1 ORDER BY 1";
 
 fn sum(batches: &[datafusion::arrow::record_batch::RecordBatch]) -> (i64, i64) {
-    let column = |i: usize| batches.iter().map(move |b| b.column(i).as_primitive::<Int64Type>().iter());
-    (column(1).flatten().flatten().sum(), column(2).flatten().flatten().sum())
+    let column = |i: usize| {
+        batches
+            .iter()
+            .map(move |b| b.column(i).as_primitive::<Int64Type>().iter())
+    };
+    (
+        column(1).flatten().flatten().sum(),
+        column(2).flatten().flatten().sum(),
+    )
 }
 
 #[tokio::test]
@@ -68,9 +81,22 @@ async fn a_query_whose_reader_goes_away_ends() {
     // A cross join of 10^12 rows: only cancelling ends it.
     let query = "SELECT * FROM generate_series(1, 1000000) a, generate_series(1, 1000000) b";
     for read in [0, 1, 3] {
-        let mut stream = context.sql(query).await.unwrap().execute_stream().await.unwrap();
+        let mut stream = context
+            .sql(query)
+            .await
+            .unwrap()
+            .execute_stream()
+            .await
+            .unwrap();
         for _ in 0..read {
-            assert!(soon("a batch", stream.next()).await.unwrap().unwrap().num_rows() > 0);
+            assert!(
+                soon("a batch", stream.next())
+                    .await
+                    .unwrap()
+                    .unwrap()
+                    .num_rows()
+                    > 0
+            );
         }
         until("the job is there", || !executor.jobs().is_empty()).await;
         drop(stream);

@@ -32,7 +32,9 @@ async fn progresses(busy: Duration) {
         })
         .collect();
     let gauges: [Arc<Gauge>; 2] = Default::default();
-    let tasks = gauges.each_ref().map(|gauge| executor.spawn(&batch, gauge.busy()));
+    let tasks = gauges
+        .each_ref()
+        .map(|gauge| executor.spawn(&batch, gauge.busy()));
     let rounds = || gauges.iter().map(|gauge| gauge.rounds()).sum::<usize>();
     for window in 0..4 {
         let before = rounds();
@@ -40,7 +42,10 @@ async fn progresses(busy: Duration) {
         tokio::time::sleep(Duration::from_millis(250)).await;
         // 5 % of two cores are 1,250 rounds; machines with other things to do give less.
         let done = rounds() - before;
-        assert!(done >= 50, "window {window}: {done} rounds of 20 us beside streams busy for {busy:?} of 10 ms");
+        assert!(
+            done >= 50,
+            "window {window}: {done} rounds of 20 us beside streams busy for {busy:?} of 10 ms"
+        );
     }
     drop(streams);
     gauges.iter().for_each(|gauge| gauge.stop());

@@ -11,8 +11,11 @@ use crate::support::{Gauge, executor, job, soon, until};
 async fn dropping_the_executor_drops_running_waiting_blocked_suspended_and_held_futures() {
     let executor = executor(1, PolicyName::Neptune);
     let gauge = Arc::new(Gauge::default());
-    let (held, batch, stream) =
-        (job(&executor, Class::Batch), job(&executor, Class::Batch), job(&executor, Class::Stream));
+    let (held, batch, stream) = (
+        job(&executor, Class::Batch),
+        job(&executor, Class::Batch),
+        job(&executor, Class::Stream),
+    );
     let mut tasks = vec![executor.spawn(&held, gauge.busy())];
     gauge.works().await;
     soon("suspended", held.suspend()).await;
@@ -29,14 +32,18 @@ async fn dropping_the_executor_drops_running_waiting_blocked_suspended_and_held_
     tasks.push(executor.spawn(&batch, gauge.busy()));
     until("all are in their states", || {
         let counts = executor.counts();
-        (counts.held, counts.suspended, counts.waiting, counts.stream) == (1, 1, 1, 1) && counts.tasks == 5
+        (counts.held, counts.suspended, counts.waiting, counts.stream) == (1, 1, 1, 1)
+            && counts.tasks == 5
     })
     .await;
     drop(executor);
     for task in tasks {
         assert_eq!(soon("a task", task).await, Err(TaskError::Shutdown));
     }
-    assert_eq!(soon("the running task", stream_task).await, Err(TaskError::Shutdown));
+    assert_eq!(
+        soon("the running task", stream_task).await,
+        Err(TaskError::Shutdown)
+    );
     assert_eq!((gauge.dropped(), running.dropped()), (4, 1));
     for job in [held, batch, stream] {
         soon("the end", job.drained()).await;

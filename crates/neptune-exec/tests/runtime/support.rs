@@ -42,7 +42,10 @@ pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
 pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
-        assert!(start.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        assert!(
+            start.elapsed() < PATIENCE,
+            "{what}: not within {PATIENCE:?}"
+        );
         tokio::time::sleep(Duration::from_micros(200)).await;
     }
 }
@@ -50,8 +53,17 @@ pub(crate) async fn until(what: &str, condition: impl Fn() -> bool) {
 /// Nothing is left of anything that ran on the executor.
 pub(crate) async fn is_empty(executor: &Executor) {
     let slots = executor.counts().slots;
-    let empty = SlotCounts { slots, ..SlotCounts::default() };
-    until("an empty executor", || SlotCounts { lingering: 0, ..executor.counts() } == empty).await;
+    let empty = SlotCounts {
+        slots,
+        ..SlotCounts::default()
+    };
+    until("an empty executor", || {
+        SlotCounts {
+            lingering: 0,
+            ..executor.counts()
+        } == empty
+    })
+    .await;
     assert_eq!(executor.memory_pool().reserved(), 0);
 }
 
@@ -153,7 +165,9 @@ pub(crate) fn counted<F: Future>(gauge: Arc<Gauge>, future: F) -> impl Future<Ou
 
 /// A seed from `NEPTUNE_TEST_SEED`, or the given one; printed, so that a failure shows it.
 pub(crate) fn seed(default: u64) -> u64 {
-    let given = std::env::var("NEPTUNE_TEST_SEED").ok().and_then(|text| text.parse().ok());
+    let given = std::env::var("NEPTUNE_TEST_SEED")
+        .ok()
+        .and_then(|text| text.parse().ok());
     let seed = given.unwrap_or(default);
     println!("NEPTUNE_TEST_SEED={seed}");
     seed

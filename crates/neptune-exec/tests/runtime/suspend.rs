@@ -41,12 +41,17 @@ async fn no_future_of_a_suspended_job_is_polled() {
                 // Others run meanwhile, as many as there are slots.
                 for class in Class::ALL {
                     let other = self::job(&executor, class);
-                    let others = [0, 1].map(|_| executor.spawn(&other, async { tokio::task::yield_now().await }));
+                    let others = [0, 1]
+                        .map(|_| executor.spawn(&other, async { tokio::task::yield_now().await }));
                     for task in others {
                         soon("another job's task", task).await.unwrap();
                     }
                 }
-                assert_eq!(gauges.each_ref().map(|g| (g.polls(), g.rounds())), before, "{policy}, {class}");
+                assert_eq!(
+                    gauges.each_ref().map(|g| (g.polls(), g.rounds())),
+                    before,
+                    "{policy}, {class}"
+                );
                 assert!(soon("resumed", job.resume_and_wait()).await);
                 assert!(!job.is_held());
                 // Whoever got the slot first has it until the next suspension.

@@ -15,11 +15,14 @@ async fn messages_for_a_job_suspended_by_its_user_are_not_lost() {
         let (sender, mut receiver) = mpsc::unbounded_channel();
         let (seen, mut sees) = mpsc::unbounded_channel();
         let gauge = Arc::new(Gauge::default());
-        let task = executor.spawn(&job, counted(Arc::clone(&gauge), async move {
-            while let Some(message) = receiver.recv().await {
-                seen.send(message).unwrap();
-            }
-        }));
+        let task = executor.spawn(
+            &job,
+            counted(Arc::clone(&gauge), async move {
+                while let Some(message) = receiver.recv().await {
+                    seen.send(message).unwrap();
+                }
+            }),
+        );
         for message in 0..50 {
             if message % 2 == 0 {
                 soon("suspended", job.suspend()).await;

@@ -38,7 +38,11 @@ pub(crate) fn start(
     run: u64,
     number: u64,
 ) -> JobHandle<Pass> {
-    let epoch = Arc::new(Epoch { job: name.to_owned(), run, micro_batch: number });
+    let epoch = Arc::new(Epoch {
+        job: name.to_owned(),
+        run,
+        micro_batch: number,
+    });
     let commit = Commit::default();
     let job = Arc::clone(job);
     let settings = job.settings.clone();
@@ -61,14 +65,22 @@ async fn attempt(job: Arc<BatchJob>, epoch: Arc<Epoch>, commit: Commit) -> Resul
         Target::Engine | Target::Caller => {
             let batches = collect(Arc::clone(&plan), context).await?;
             let rows_out = batches.iter().map(|batch| batch.num_rows() as u64).sum();
-            return Ok(Pass { rows_in: rows_read(&plan), rows_out, batches });
+            return Ok(Pass {
+                rows_in: rows_read(&plan),
+                rows_out,
+                batches,
+            });
         }
     };
     let staged = stage(&plan, &context, sink.as_ref(), &epoch, mode).await?;
     let rows_in = rows_read(&plan);
     *commit.lock().await = Some(tokio::spawn(async move {
         let rows_out = staged.commit().await?;
-        Ok(Pass { rows_in, rows_out, batches: Vec::new() })
+        Ok(Pass {
+            rows_in,
+            rows_out,
+            batches: Vec::new(),
+        })
     }));
     match committed(&commit).await {
         Some(pass) => pass,

@@ -26,7 +26,9 @@ pub(crate) struct Bound {
 /// The declared table that a scan reads, if it is one.
 fn declared(scan: &TableScan) -> Option<Arc<ConnectorTable>> {
     let provider = source_as_provider(&scan.source).ok()?;
-    provider.downcast_ref::<DeclaredTable>().map(|table| Arc::clone(table.connector()))
+    provider
+        .downcast_ref::<DeclaredTable>()
+        .map(|table| Arc::clone(table.connector()))
 }
 
 /// Whether a scan of the bound plan reads a stream.
@@ -49,10 +51,18 @@ fn streams(tables: &BTreeMap<String, Arc<ConnectorTable>>, class: Class) -> Vec<
         class == Class::Stream && can.source && !can.sink
     };
     let named = |wanted: &dyn Fn(&ConnectorTable) -> bool| -> Vec<String> {
-        tables.iter().filter(|(_, t)| wanted(t)).map(|(name, _)| name.clone()).collect()
+        tables
+            .iter()
+            .filter(|(_, t)| wanted(t))
+            .map(|(name, _)| name.clone())
+            .collect()
     };
     let found = named(&endless);
-    if found.is_empty() { named(&only_source) } else { found }
+    if found.is_empty() {
+        named(&only_source)
+    } else {
+        found
+    }
 }
 
 /// Binds the scans of `plan` for a job of `class`.
@@ -81,12 +91,21 @@ pub(crate) fn bind(plan: LogicalPlan, class: Class) -> Result<Bound> {
         }
     }
     let plan = plan.transform_up_with_subqueries(|node| {
-        let LogicalPlan::TableScan(scan) = &node else { return Ok(Transformed::no(node)) };
+        let LogicalPlan::TableScan(scan) = &node else {
+            return Ok(Transformed::no(node));
+        };
         let Some(input) = declared(scan).and_then(|table| inputs.get(table.name())) else {
             return Ok(Transformed::no(node));
         };
         let source = provider_as_source(Arc::clone(input));
-        Ok(Transformed::yes(LogicalPlan::TableScan(TableScan { source, ..scan.clone() })))
+        Ok(Transformed::yes(LogicalPlan::TableScan(TableScan {
+            source,
+            ..scan.clone()
+        })))
     })?;
-    Ok(Bound { plan: plan.data, sources, pinned })
+    Ok(Bound {
+        plan: plan.data,
+        sources,
+        pinned,
+    })
 }

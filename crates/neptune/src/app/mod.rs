@@ -46,7 +46,9 @@ pub struct RunOptions {
 
 impl std::fmt::Debug for RunOptions {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RunOptions").field("scale", &self.scale).finish_non_exhaustive()
+        f.debug_struct("RunOptions")
+            .field("scale", &self.scale)
+            .finish_non_exhaustive()
     }
 }
 
@@ -100,14 +102,21 @@ impl Application {
                 StatementKind::Set(set) => {
                     session
                         .set(&set.key.text, &set.value.text)
-                        .map_err(|error| statement.source().error(set.key.position, error.to_string()))?;
+                        .map_err(|error| {
+                            statement
+                                .source()
+                                .error(set.key.position, error.to_string())
+                        })?;
                 }
                 StatementKind::CreateTable(create) => {
                     planner.create_table(statement, create).await?;
                 }
                 StatementKind::CreateJob(create) => {
                     let job = planner.create_job(statement, create).await?;
-                    if steps.iter().any(|step| matches!(step, Step::Start(j) if j.name == job.name)) {
+                    if steps
+                        .iter()
+                        .any(|step| matches!(step, Step::Start(j) if j.name == job.name))
+                    {
                         let what = format!("there is a job '{}' already", job.name);
                         return Err(statement.source().error(create.name.position, what).into());
                     }
@@ -135,7 +144,13 @@ impl Application {
             }
         }
         let run = planner.run();
-        Ok(Self { session: session.clone(), options, steps, run, findings: Mutex::default() })
+        Ok(Self {
+            session: session.clone(),
+            options,
+            steps,
+            run,
+            findings: Mutex::default(),
+        })
     }
 
     fn jobs(&self) -> impl Iterator<Item = &Arc<AppJob>> {
@@ -164,8 +179,12 @@ fn is_query(sql: &datafusion::sql::parser::Statement) -> bool {
         Statement::Explain(_) => true,
         Statement::Statement(ast) => matches!(
             **ast,
-            Ast::Query(_) | Ast::ShowTables { .. } | Ast::ShowVariable { .. } | Ast::ShowColumns { .. }
-                | Ast::ExplainTable { .. } | Ast::Explain { .. }
+            Ast::Query(_)
+                | Ast::ShowTables { .. }
+                | Ast::ShowVariable { .. }
+                | Ast::ShowColumns { .. }
+                | Ast::ExplainTable { .. }
+                | Ast::Explain { .. }
         ),
         _ => false,
     }

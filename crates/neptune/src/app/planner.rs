@@ -60,7 +60,13 @@ impl<'a> Planner<'a> {
     pub(crate) fn new(session: &'a Session, options: &'a RunOptions, console: Console) -> Self {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let run = since_epoch.map_or(0, |since| since.as_millis() as u64);
-        Self { session, options, console, tables: BTreeMap::new(), run }
+        Self {
+            session,
+            options,
+            console,
+            tables: BTreeMap::new(),
+            run,
+        }
     }
 
     /// `CREATE TABLE … WITH (connector = …)`.
@@ -102,22 +108,31 @@ impl<'a> Planner<'a> {
                     let history = history
                         .await
                         .map_err(|error| DataFusionError::External(Box::new(error)))?
-                        .map_err(|error| {
-                            at(statement, create.name_position, error.to_string())
-                        })?;
+                        .map_err(|error| at(statement, create.name_position, error.to_string()))?;
                     let directory = history.dir.to_string_lossy().into_owned();
                     context
-                        .register_parquet(create.name.clone(), directory, ParquetReadOptions::default())
+                        .register_parquet(
+                            create.name.clone(),
+                            directory,
+                            ParquetReadOptions::default(),
+                        )
                         .await?;
                     return Ok(());
                 }
-                ShopPart::Events { shop: config, first } => shop = Some(generator(config, first)),
+                ShopPart::Events {
+                    shop: config,
+                    first,
+                } => shop = Some(generator(config, first)),
             }
         }
         let own = ["connector", "event_time_field", "part", "seed"];
         let of_shop = |key: &str| shop.is_some() && key == "rows";
         for (key, value) in options.iter() {
-            if !(key == own[0] || key == own[1] || (shop.is_some() && own.contains(&key)) || of_shop(key)) {
+            if !(key == own[0]
+                || key == own[1]
+                || (shop.is_some() && own.contains(&key))
+                || of_shop(key))
+            {
                 spec.options.insert(key.to_owned(), value.text.clone());
             }
         }
@@ -130,7 +145,10 @@ impl<'a> Planner<'a> {
         if exists {
             context.deregister_table(create.name.clone())?;
         }
-        context.register_table(create.name.clone(), Arc::new(DeclaredTable::new(Arc::clone(&table))))?;
+        context.register_table(
+            create.name.clone(),
+            Arc::new(DeclaredTable::new(Arc::clone(&table))),
+        )?;
         self.tables.insert(name, table);
         Ok(())
     }
@@ -155,8 +173,13 @@ impl<'a> Planner<'a> {
         statement: &Statement,
         insert: &Insert,
     ) -> Result<AppJob, NeptuneError> {
-        let name = self.session.options().job_settings(&format!("insert_{}", insert.table)).name;
-        self.insert(statement, insert, name, &JobOptions::default()).await
+        let name = self
+            .session
+            .options()
+            .job_settings(&format!("insert_{}", insert.table))
+            .name;
+        self.insert(statement, insert, name, &JobOptions::default())
+            .await
     }
 
     /// A query whose rows go to the caller.
@@ -166,7 +189,8 @@ impl<'a> Planner<'a> {
         query: &SqlStatement,
     ) -> Result<AppJob, NeptuneError> {
         let name = self.session.options().job_settings("query").name;
-        self.query(statement, query, name, &JobOptions::default()).await
+        self.query(statement, query, name, &JobOptions::default())
+            .await
     }
 
     fn settings(&self, name: &str, options: &JobOptions) -> JobSettings {
@@ -182,7 +206,10 @@ impl<'a> Planner<'a> {
 
     fn state(&self, settings: &JobSettings) -> Result<SessionState, NeptuneError> {
         let mut state = self.session.context().state();
-        state.config_mut().options_mut().set("neptune.job.class", settings.class.name())?;
+        state
+            .config_mut()
+            .options_mut()
+            .set("neptune.job.class", settings.class.name())?;
         Ok(state)
     }
 
@@ -200,10 +227,19 @@ impl<'a> Planner<'a> {
         if !bound.sources.is_empty() {
             let what = "this query reads a stream, and a query that returns its rows has to end";
             let help = "write INSERT INTO a table with connector = 'console' or 'memory'";
-            return Err(at(statement, statement.position, what).with_help(help).into());
+            return Err(at(statement, statement.position, what)
+                .with_help(help)
+                .into());
         }
         let repeat = repeat(statement, options)?;
-        let work = BatchJob { settings, state, plan: bound.plan, pinned: bound.pinned, target: Target::Caller, repeat };
+        let work = BatchJob {
+            settings,
+            state,
+            plan: bound.plan,
+            pinned: bound.pinned,
+            target: Target::Caller,
+            repeat,
+        };
         Ok(AppJob::new(name, Work::Batch(Arc::new(work))))
     }
 
@@ -223,11 +259,23 @@ impl<'a> Planner<'a> {
             if !bound.sources.is_empty() {
                 let what = format!("'{}' cannot take the rows of a stream", insert.table);
                 let help = "declare it with CREATE TABLE … WITH (connector = 'filesystem', …)";
-                return Err(at(statement, insert.table_position, what).with_help(help).into());
+                return Err(at(statement, insert.table_position, what)
+                    .with_help(help)
+                    .into());
             }
             let repeat = repeat(statement, options)?;
-            let settings = JobSettings { killable: false, ..settings };
-            let work = BatchJob { settings, state, plan: bound.plan, pinned: bound.pinned, target: Target::Engine, repeat };
+            let settings = JobSettings {
+                killable: false,
+                ..settings
+            };
+            let work = BatchJob {
+                settings,
+                state,
+                plan: bound.plan,
+                pinned: bound.pinned,
+                target: Target::Engine,
+                repeat,
+            };
             return Ok(AppJob::new(name, Work::Batch(Arc::new(work))));
         };
         let plan = plan(statement, &state, &insert.query).await?;
@@ -239,7 +287,11 @@ impl<'a> Planner<'a> {
         let streams = reads_stream(&bound.plan, &is_stream)
             .map_err(|error| at(statement, statement.position, error.to_string()))?;
         if !streams {
-            let mode = if insert.overwrite { WriteMode::Overwrite } else { WriteMode::Append };
+            let mode = if insert.overwrite {
+                WriteMode::Overwrite
+            } else {
+                WriteMode::Append
+            };
             let work = BatchJob {
                 settings,
                 state,
@@ -255,18 +307,25 @@ impl<'a> Planner<'a> {
             return Err(at(statement, insert.table_position, what).into());
         }
         if options.every.is_some() {
-            let what = format!("job '{name}' reads a stream: it runs all the time, not every so often");
-            return Err(at(statement, statement.position, what).with_help("use trigger = '50 ms'").into());
+            let what =
+                format!("job '{name}' reads a stream: it runs all the time, not every so often");
+            return Err(at(statement, statement.position, what)
+                .with_help("use trigger = '50 ms'")
+                .into());
         }
         let trigger = match options.trigger {
             None => Trigger::AsFastAsPossible,
             Some(JobTrigger::MicroBatch(trigger)) => trigger,
             Some(JobTrigger::AtEnd) => {
-                let what = format!("job '{name}' reads a stream and cannot wait for the end of the others");
+                let what = format!(
+                    "job '{name}' reads a stream and cannot wait for the end of the others"
+                );
                 return Err(at(statement, statement.position, what).into());
             }
         };
-        let plan = state.optimize(&bound.plan).map_err(|e| statement.locate(&e))?;
+        let plan = state
+            .optimize(&bound.plan)
+            .map_err(|e| statement.locate(&e))?;
         let query = StreamQuery {
             name: name.clone(),
             state,
@@ -278,7 +337,10 @@ impl<'a> Planner<'a> {
             limits: options.limits,
             run: self.run,
         };
-        let settings = JobSettings { killable: false, ..settings };
+        let settings = JobSettings {
+            killable: false,
+            ..settings
+        };
         Ok(AppJob::new(name, Work::Stream(Arc::new(query), settings)))
     }
 
@@ -293,7 +355,10 @@ async fn plan(
     state: &SessionState,
     sql: &SqlStatement,
 ) -> Result<LogicalPlan, NeptuneError> {
-    state.statement_to_plan(sql.clone()).await.map_err(|error| statement.locate(&error).into())
+    state
+        .statement_to_plan(sql.clone())
+        .await
+        .map_err(|error| statement.locate(&error).into())
 }
 
 fn at(statement: &Statement, position: Position, what: impl Into<String>) -> DialectError {
@@ -315,7 +380,11 @@ fn table_error(statement: &Statement, create: &CreateTable, error: StreamError) 
         StreamError::Io { .. } => value("path"),
         _ => None,
     };
-    at(statement, position.unwrap_or(create.name_position), error.to_string())
+    at(
+        statement,
+        position.unwrap_or(create.name_position),
+        error.to_string(),
+    )
 }
 
 /// The query's columns as the table has them: in its order, of its types, and NULL where none is given.
@@ -334,9 +403,17 @@ fn shaped(
         return Ok(plan);
     };
     let names: Vec<&str> = if insert.columns.is_empty() {
-        schema.fields().iter().map(|field| field.name().as_str()).collect()
+        schema
+            .fields()
+            .iter()
+            .map(|field| field.name().as_str())
+            .collect()
     } else {
-        insert.columns.iter().map(|column| column.text.as_str()).collect()
+        insert
+            .columns
+            .iter()
+            .map(|column| column.text.as_str())
+            .collect()
     };
     for column in &insert.columns {
         if schema.field_with_name(&column.text).is_err() {
@@ -363,7 +440,9 @@ fn shaped(
             cast(value, field.data_type().clone()).alias(field.name())
         })
         .collect();
-    let shaped = LogicalPlanBuilder::from(plan).project(shape).and_then(LogicalPlanBuilder::build);
+    let shaped = LogicalPlanBuilder::from(plan)
+        .project(shape)
+        .and_then(LogicalPlanBuilder::build);
     Ok(shaped.map_err(|error| statement.locate(&error))?)
 }
 
@@ -373,7 +452,11 @@ fn repeat(statement: &Statement, options: &JobOptions) -> Result<Repeat, Dialect
         (None, Some(JobTrigger::AtEnd)) => Repeat::AtEnd,
         (None, None) => Repeat::Once,
         (Some(_), Some(_)) => {
-            return Err(at(statement, statement.position, "give either `every` or `trigger`"));
+            return Err(at(
+                statement,
+                statement.position,
+                "give either `every` or `trigger`",
+            ));
         }
         (None, Some(JobTrigger::MicroBatch(_))) => {
             let what = "this job reads no stream, so it has no micro-batches to trigger";
@@ -386,24 +469,31 @@ fn repeat(statement: &Statement, options: &JobOptions) -> Result<Repeat, Dialect
 fn job_options(given: &Options) -> Result<JobOptions, DialectError> {
     let mut given = given.clone();
     let mut options = JobOptions {
-        class: given.one_of("class", &["stream", "batch"])?.map(|name| match name {
-            "stream" => Class::Stream,
-            _ => Class::Batch,
-        }),
+        class: given
+            .one_of("class", &["stream", "batch"])?
+            .map(|name| match name {
+                "stream" => Class::Stream,
+                _ => Class::Batch,
+            }),
         every: given.duration("every")?,
         ..JobOptions::default()
     };
     if let Some(text) = given.str("priority") {
-        let parsed = text.parse().map_err(|_| given.bad_value("priority", "a whole number"))?;
+        let parsed = text
+            .parse()
+            .map_err(|_| given.bad_value("priority", "a whole number"))?;
         options.priority = Some(parsed);
     }
     if let Some(weight) = given.u64("weight")? {
         let fits = u32::try_from(weight).ok().filter(|weight| *weight > 0);
-        options.weight = Some(fits.ok_or_else(|| given.bad_value("weight", "a number of at least 1"))?);
+        options.weight =
+            Some(fits.ok_or_else(|| given.bad_value("weight", "a number of at least 1"))?);
     }
     options.limits.max_rows = given.u64("max_rows_per_trigger")?;
     options.limits.max_files = given.u64("max_files_per_trigger")?;
-    let trigger = given.get("trigger").map(|value| value.text.to_ascii_lowercase());
+    let trigger = given
+        .get("trigger")
+        .map(|value| value.text.to_ascii_lowercase());
     options.trigger = match trigger.as_deref() {
         None => None,
         Some("end") => Some(JobTrigger::AtEnd),
@@ -413,7 +503,8 @@ fn job_options(given: &Options) -> Result<JobOptions, DialectError> {
         Some(text) => match crate::dialect::parse_duration(text) {
             Some(every) => Some(JobTrigger::MicroBatch(Trigger::Interval(every))),
             None => {
-                let what = "a time such as '50 ms', or as_fast_as_possible, once, available_now or end";
+                let what =
+                    "a time such as '50 ms', or as_fast_as_possible, once, available_now or end";
                 return Err(given.bad_value("trigger", what));
             }
         },
@@ -422,10 +513,16 @@ fn job_options(given: &Options) -> Result<JobOptions, DialectError> {
     if let Some(mode) = given.one_of("output_mode", &["append", "update", "complete"])?
         && mode != "append"
     {
-        return Err(given.bad_value("output_mode", "'append'; the others come with windows and state"));
+        return Err(given.bad_value(
+            "output_mode",
+            "'append'; the others come with windows and state",
+        ));
     }
     if given.str("checkpoint").is_some() {
-        return Err(given.bad_value("checkpoint", "left out: checkpoints come with windows and state"));
+        return Err(given.bad_value(
+            "checkpoint",
+            "left out: checkpoints come with windows and state",
+        ));
     }
     given.finish()?;
     Ok(options)

@@ -117,20 +117,30 @@ impl Application {
                 let progress = Arc::clone(&job.status.lock().query);
                 let executor = self.session.executor().clone();
                 // The loop between micro-batches is no task: it only waits. It lives near its tasks.
-                let driver = self.session.executor().handle(settings.class).spawn(StreamQuery::run(
-                    Arc::clone(query),
-                    executor,
-                    Arc::clone(&runtime_job),
-                    progress,
-                    halted.clone(),
-                ));
+                let driver =
+                    self.session
+                        .executor()
+                        .handle(settings.class)
+                        .spawn(StreamQuery::run(
+                            Arc::clone(query),
+                            executor,
+                            Arc::clone(&runtime_job),
+                            progress,
+                            halted.clone(),
+                        ));
                 let _guard = AbortOnDrop(driver.abort_handle());
                 let result = match driver.await {
                     Ok(result) => result.map_err(|error| NeptuneError::Engine(error.into())),
                     Err(_) => Err(neptune_exec::TaskError::Shutdown.into()),
                 };
                 job.pass_over(&runtime_job);
-                result.map(|()| if *halted.borrow() { End::Stopped } else { End::Finished })
+                result.map(|()| {
+                    if *halted.borrow() {
+                        End::Stopped
+                    } else {
+                        End::Finished
+                    }
+                })
             }
             Work::Batch(work) => self.run_batch(job, work, halted).await,
         };
@@ -161,7 +171,9 @@ impl Application {
                     return Ok(End::Stopped);
                 }
             }
-            let Repeat::Every(every) = work.repeat else { break };
+            let Repeat::Every(every) = work.repeat else {
+                break;
+            };
             let now = Instant::now();
             next = (next + every).max(now);
             tokio::select! {
@@ -189,13 +201,17 @@ impl Application {
         status.passes += 1;
         status.rows_in += done.rows_in;
         status.rows_out += done.rows_out;
-        status.latency.record(Nanos(begun.elapsed().as_nanos() as u64));
+        status
+            .latency
+            .record(Nanos(begun.elapsed().as_nanos() as u64));
         Ok(done.batches)
     }
 
     /// Runs a job whose rows go to the caller, or one at the end; false if it failed.
     async fn query(&self, job: &Arc<AppJob>) -> bool {
-        let Work::Batch(work) = &job.work else { return true };
+        let Work::Batch(work) = &job.work else {
+            return true;
+        };
         job.status.lock().state = AppJobState::Running;
         let mut pass = batch::start(self.session.executor(), &job.name, work, self.run, 0);
         let result = self.follow(job, &mut pass).await;
