@@ -3,6 +3,7 @@
 mod progress;
 
 use std::io::Write;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use neptune::datafusion::arrow::record_batch::RecordBatch;
 use neptune::datafusion::arrow::util::pretty::pretty_format_batches;
 use neptune::{Application, Console, NeptuneError, PolicyName, RunOptions, Session, Summary};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use progress::Display;
@@ -28,7 +30,7 @@ pub(crate) struct RunArgs {
     settings: Vec<(String, String)>,
     /// Tasks that run at a time [default: the cores this process may use].
     #[arg(long)]
-    slots: Option<usize>,
+    slots: Option<NonZeroUsize>,
     /// Scheduling policy: fifo, fair, static, priority, kill or neptune.
     #[arg(long)]
     policy: Option<PolicyName>,
@@ -83,10 +85,15 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
         Err(error) => {
             eprintln!("error: {error}");
             if args.json {
-                println!(
-                    "{}",
-                    serde_json::json!({"status": "failed", "error": error.to_string()})
-                );
+                // The fields of a summary, of an application that never began.
+                let summary = serde_json::json!({
+                    "status": "failed",
+                    "error": error.to_string(),
+                    "wall_s": 0.0,
+                    "jobs": [],
+                    "app": {},
+                });
+                say(&summary.to_string());
             }
             ExitCode::FAILURE
         }
@@ -104,7 +111,7 @@ fn try_run(args: &RunArgs) -> Result<bool, NeptuneError> {
         builder = builder.set(key, value)?;
     }
     if let Some(slots) = args.slots {
-        builder = builder.slots(slots);
+        builder = builder.slots(slots.get());
     }
     if let Some(policy) = args.policy {
         builder = builder.policy(policy);
@@ -141,9 +148,14 @@ fn try_run(args: &RunArgs) -> Result<bool, NeptuneError> {
             path: "the summary".to_owned(),
             source: error.into(),
         })?;
-        println!("{json}");
+        say(&json);
     }
     Ok(summary.status == "ok")
+}
+
+/// Prints a line to standard output; nothing can be done where nobody reads it.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "{line}");
 }
 
 async fn watch_run(
@@ -157,18 +169,25 @@ async fn watch_run(
     let options = RunOptions {
         scale: args.scale,
         notify: Arc::new(move |done, of| on_note.generating(done, of)),
-        on_rows: Arc::new(move |name, batches| on_rows.print(&table(name, batches))),
+        on_rows: Arc::new(move |name, batches| {
+            // As with `say`.
+            let _ = on_rows.print(&table(name, batches));
+        }),
         console: Console::new(Printer {
             display: console,
             line: Vec::new(),
         }),
     };
     let (stop, stopped) = watch::channel(false);
+    let mut interrupts = Interrupts::new().map_err(|source| NeptuneError::File {
+        path: "the signals of this process".to_owned(),
+        source,
+    })?;
     let loading = Application::load(session, file, text, options);
     let application = tokio::select! {
         loaded = loading => loaded?,
-        _ = tokio::signal::ctrl_c() => {
-            display.finish();
+        () = interrupts.next() => {
+            display.finish(&[]);
             return Err(NeptuneError::File {
                 path: file.to_owned(),
                 source: std::io::Error::new(std::io::ErrorKind::Interrupted, "interrupted while loading"),
@@ -179,7 +198,7 @@ async fn watch_run(
     let running = application.run(stopped);
     tokio::pin!(running);
     let mut refresh = tokio::time::interval(REFRESH);
-    let mut interrupts = 0;
+    let mut interrupted = false;
     let summary = loop {
         let deadline = match args.until {
             Until::After(time) if !*stop.borrow() => Some(begun + time),
@@ -192,10 +211,9 @@ async fn watch_run(
                 display.note("the time is up: stopping");
                 let _ = stop.send(true);
             }
-            pressed = tokio::signal::ctrl_c(), if interrupts < 2 => {
-                interrupts += 1;
-                if interrupts == 2 || pressed.is_err() {
-                    display.finish();
+            () = interrupts.next() => {
+                if std::mem::replace(&mut interrupted, true) {
+                    display.finish(&application.reports());
                     std::process::exit(130);
                 }
                 display.note("interrupted: finishing what is under way (again to give up at once)");
@@ -203,10 +221,31 @@ async fn watch_run(
             }
         }
     };
-    display.show(&application.reports());
-    display.finish();
+    display.finish(&application.reports());
     display.summary(&summary, session.executor().policy());
     Ok(summary)
+}
+
+/// Ctrl-C and the request to terminate. Listens from its creation on, so that none is lost between two calls.
+struct Interrupts {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Interrupts {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
 }
 
 async fn sleep_until(deadline: Option<Instant>) {
@@ -234,9 +273,9 @@ impl Write for Printer {
         self.line.extend_from_slice(bytes);
         if let Some(end) = self.line.iter().rposition(|byte| *byte == b'\n') {
             let rest = self.line.split_off(end + 1);
-            self.display
-                .print(String::from_utf8_lossy(&self.line).trim_end_matches('\n'));
-            self.line = rest;
+            let lines = std::mem::replace(&mut self.line, rest);
+            let lines = String::from_utf8_lossy(&lines);
+            self.display.print(lines.trim_end_matches('\n'))?;
         }
         Ok(bytes.len())
     }

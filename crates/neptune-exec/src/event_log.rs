@@ -51,7 +51,7 @@ pub struct Event {
     /// The job's class.
     pub class: Class,
     /// Why, where there is a choice: `stream`, `priority`, `share`, `quota` or `user` for suspensions and kills;
-    /// `cancelled`, `dropped` or `panicked` for tasks that did not come to their end.
+    /// `cancelled`, `dropped`, `shutdown` or `panicked` for tasks that did not come to their end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<&'static str>,
     /// For `suspended`: from the request; for `resumed`: from the slot's grant. Microseconds.

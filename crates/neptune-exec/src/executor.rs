@@ -1,6 +1,7 @@
 //! An executor: slots, two class runtimes, a ticker and a memory pool, in one process.
 //!
-//! Stream and batch tasks run on separate tokio runtimes of as many threads as there are slots. The scheduler decides who is
+//! Stream and batch tasks run on separate tokio runtimes of one thread more than there are slots: while tasks are polled on all
+//! slots, the one left over takes newcomers to the scheduler, which may preempt for them. The scheduler decides who is
 //! polled; the operating system's settings ([`crate::os`]) decide whose thread wins a core while a victim is still on its
 //! way to a yield point. Where the system refuses a setting, that is said once in the log, and the rest still holds.
 
@@ -321,11 +322,11 @@ impl Executor {
 
 fn runtime(
     class: Class,
-    threads: usize,
+    slots: usize,
     on_start: impl Fn() + Send + Sync + 'static,
 ) -> Result<Runtime, StartError> {
     Builder::new_multi_thread()
-        .worker_threads(threads)
+        .worker_threads(slots + 1)
         .thread_name(format!("neptune-{class}"))
         .on_thread_start(on_start)
         .enable_all()
@@ -424,8 +425,9 @@ impl<T> Future for TaskHandle<T> {
 
 impl<T> Drop for TaskHandle<T> {
     fn drop(&mut self) {
-        if let Some(handle) = &self.handle {
+        if let Some(handle) = self.handle.as_ref().filter(|handle| !handle.is_finished()) {
             handle.abort();
+            self.job.node().nudge(self.job.id());
         }
     }
 }

@@ -6,6 +6,7 @@
 //! lock is taken, so times may arrive slightly out of order: the scheduler treats spans as zero then.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -26,18 +27,23 @@ type Actions = Vec<Action<Arc<Task>>>;
 const PACE: Duration = Duration::from_micros(500);
 
 /// The state of one executor that its tasks share.
-#[derive(Debug)]
 pub(crate) struct Node {
     start: Instant,
     core: Mutex<LocalScheduler<Arc<Task>>>,
     /// When the ticker has to look next; `u64::MAX` for never.
     deadline: AtomicU64,
     ticker: (Mutex<()>, Condvar),
-    pub(crate) stopped: AtomicBool,
+    stopped: AtomicBool,
     pub(crate) log: EventLog,
     jobs: Mutex<BTreeMap<JobId, Weak<Job>>>,
     next_job: AtomicU64,
     quota: Option<f64>,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Node").finish_non_exhaustive()
+    }
 }
 
 impl Node {
@@ -91,8 +97,8 @@ impl Node {
         result
     }
 
-    /// The part of an action that belongs under the lock: its event, and the yield flag, which could otherwise be
-    /// set after the poll it was meant for ended.
+    /// The part of an action that belongs under the lock: its event, and the yield flag, which would otherwise be set
+    /// now and then after the poll it was meant for, and cost the next one a yield.
     fn note(&self, action: &Action<Arc<Task>>) {
         match action {
             Action::Preempt(task, cause) => {
@@ -156,6 +162,11 @@ impl Node {
         self.decide(|core, now, actions| {
             core.remove(now, task.id(), actions);
             self.push(task, EventKind::Finished, cause, None);
+            if task.has_spawned() {
+                // Children it gave up end where they yield.
+                core.polled(task.job().id())
+                    .for_each(|other| other.set_yield(true));
+            }
         });
         task.job().task_ended();
     }
@@ -250,12 +261,20 @@ impl Node {
         }
     }
 
+    /// Makes the job's tasks that are being polled come back to their runtime, which may have to drop one of them.
+    pub(crate) fn nudge(&self, job: JobId) {
+        self.core
+            .lock()
+            .polled(job)
+            .for_each(|task| task.set_yield(true));
+    }
+
     pub(crate) fn update_job(&self, job: JobId, priority: Option<i32>, killable: Option<bool>) {
         self.decide(|core, now, actions| core.update_job(now, job, priority, killable, actions));
     }
 
     pub(crate) fn is_polled(&self, job: JobId) -> bool {
-        self.core.lock().is_polled(job)
+        self.core.lock().polled(job).next().is_some()
     }
 
     pub(crate) fn counts(&self) -> SlotCounts {
@@ -277,6 +296,11 @@ impl Node {
         });
     }
 
+    /// Whether the executor was shut down.
+    pub(crate) fn is_stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
     /// Ends the ticker, and makes tasks that are being polled yield, so that their runtime can drop them.
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
@@ -290,11 +314,13 @@ impl Node {
         let mut pacer = self
             .quota
             .map(|cores| Pacer::new(cores, self.now(), as_nanos(os::process_cpu_time())));
-        let mut guard = self.ticker.0.lock();
-        while !self.stopped.load(Ordering::Acquire) {
-            drop(guard);
+        loop {
             let next = self.tick(pacer.as_mut());
-            guard = self.ticker.0.lock();
+            let guard = self.ticker.0.lock();
+            // Looked at under the lock, as everything else that is announced by a notice.
+            if self.is_stopped() {
+                return;
+            }
             // A deadline stored since the tick is smaller than `next`, and its notice came before this lock or
             // will come after it is given up.
             let left = match next
@@ -306,7 +332,7 @@ impl Node {
             };
             let pace = pacer.is_some().then_some(PACE);
             let timeout = [left, pace].into_iter().flatten().min();
-            guard = wait(&self.ticker.1, guard, timeout);
+            drop(wait(&self.ticker.1, guard, timeout));
         }
     }
 

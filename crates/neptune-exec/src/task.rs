@@ -29,6 +29,7 @@ pub struct Task {
     attempt: u32,
     yield_flag: AtomicBool,
     started: AtomicBool,
+    has_spawned: AtomicBool,
     waker: AtomicWaker,
     memory: AtomicIsize,
 }
@@ -41,6 +42,7 @@ impl Task {
             attempt,
             yield_flag: AtomicBool::new(false),
             started: AtomicBool::new(false),
+            has_spawned: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             memory: AtomicIsize::new(0),
         }
@@ -81,12 +83,32 @@ impl Task {
         !self.started.swap(true, Ordering::Relaxed)
     }
 
+    /// Notes that it spawned a child.
+    pub(crate) fn spawns(&self) {
+        self.has_spawned.store(true, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_spawned(&self) -> bool {
+        self.has_spawned.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn wake(&self) {
         self.waker.wake();
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
         self.job.attempt() != self.attempt || self.job.is_cancelled()
+    }
+
+    /// Why it must not be polled any more, if so.
+    fn interruption(&self) -> Option<&'static str> {
+        if self.is_cancelled() {
+            Some("cancelled")
+        } else if self.job.node().is_stopped() {
+            Some("shutdown")
+        } else {
+            None
+        }
     }
 
     pub(crate) fn book_memory(&self, bytes: isize) {
@@ -97,7 +119,7 @@ impl Task {
 
 thread_local! {
     static CURRENT: RefCell<Option<Arc<Task>>> = const { RefCell::new(None) };
-    static LAST_CHECK: Cell<Option<(Instant, u64)>> = const { Cell::new(None) };
+    static LAST_CHECK: Cell<Option<Check>> = const { Cell::new(None) };
 }
 
 /// The task whose future is polled on this thread.
@@ -122,31 +144,65 @@ pub(crate) fn current_must_yield() -> bool {
 /// which a stream poll began therefore says nothing about the batch operator.
 static STREAM_POLLS: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(0);
 
-/// The time since the last call on this thread within the same poll of a task; `None` outside tasks, and where a
-/// stream task began in between.
+/// The last yield point that the poll of a task came by on this thread.
+#[derive(Clone, Copy)]
+struct Check {
+    at: Instant,
+    streams: u64,
+    /// The longest time between yield points inside operators since the last yield node.
+    longest: Duration,
+}
+
+impl Check {
+    fn at(now: Instant) -> Self {
+        Self {
+            at: now,
+            streams: STREAM_POLLS.load(Ordering::Relaxed),
+            longest: Duration::ZERO,
+        }
+    }
+
+    /// The time to the next check, unless a stream task began in between.
+    fn until(self, next: Self) -> Option<Duration> {
+        (self.streams == next.streams).then(|| next.at.saturating_duration_since(self.at))
+    }
+}
+
+/// The longest time between two yield points since the last call on this thread within the same poll of a task;
+/// `None` outside tasks, and where a stream task began in between.
 #[inline]
 pub(crate) fn lap(now: Instant) -> Option<Duration> {
-    let streams = STREAM_POLLS.load(Ordering::Relaxed);
     LAST_CHECK.with(|check| {
-        let (last, before) = check.get()?;
-        check.set(Some((now, streams)));
-        (streams == before).then(|| now.saturating_duration_since(last))
+        let last = check.get()?;
+        let next = Check::at(now);
+        check.set(Some(next));
+        last.until(next).map(|stretch| stretch.max(last.longest))
     })
+}
+
+/// Notes a yield point inside an operator.
+#[inline]
+pub(crate) fn pass_yield_point() {
+    LAST_CHECK.with(|check| {
+        if let Some(last) = check.get() {
+            let mut next = Check::at(Instant::now());
+            next.longest = last.longest.max(last.until(next).unwrap_or_default());
+            check.set(Some(next));
+        }
+    });
 }
 
 /// Makes `task` the current one of this thread until dropped.
 struct Entered {
     before: Option<Arc<Task>>,
-    last_check: Option<(Instant, u64)>,
+    last_check: Option<Check>,
 }
 
 impl Entered {
     fn new(task: &Arc<Task>, now: Option<Instant>) -> Self {
         Self {
             before: CURRENT.with(|current| current.replace(Some(Arc::clone(task)))),
-            last_check: LAST_CHECK.with(|check| {
-                check.replace(now.map(|now| (now, STREAM_POLLS.load(Ordering::Relaxed))))
-            }),
+            last_check: LAST_CHECK.with(|check| check.replace(now.map(Check::at))),
         }
     }
 }
@@ -237,8 +293,8 @@ impl<T> Future for Gate<T> {
         let this = &mut *self;
         // Registered before the scheduler is asked, so that no grant can fall in between.
         this.task.waker.register(cx.waker());
-        if this.task.is_cancelled() {
-            this.close(Some("cancelled"));
+        if let Some(cause) = this.task.interruption() {
+            this.close(Some(cause));
             return Poll::Ready(Err(Interrupted));
         }
         let node = Arc::clone(this.task.job.node());
@@ -270,14 +326,16 @@ impl<T> Future for Gate<T> {
                 this.close(None);
                 Poll::Ready(Ok(value))
             }
-            Poll::Pending if this.task.is_cancelled() => {
-                this.close(Some("cancelled"));
-                Poll::Ready(Err(Interrupted))
-            }
-            Poll::Pending => {
-                node.end(&this.task);
-                Poll::Pending
-            }
+            Poll::Pending => match this.task.interruption() {
+                Some(cause) => {
+                    this.close(Some(cause));
+                    Poll::Ready(Err(Interrupted))
+                }
+                None => {
+                    node.end(&this.task);
+                    Poll::Pending
+                }
+            },
         }
     }
 }

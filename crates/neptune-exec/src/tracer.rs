@@ -20,6 +20,7 @@ impl JoinSetTracer for InheritTask {
         let Some(parent) = current_task() else {
             return future;
         };
+        parent.spawns();
         match parent.job().add_task(parent.attempt()) {
             Some(task) => Box::pin(ChildGate(Gate::new(task, future))),
             None => future,

@@ -2,7 +2,8 @@
 //!
 //! A yield node goes above every leaf, so that whatever consumes batches comes by one, and above every operator
 //! that can work or emit for long without asking its input: aggregations, sorts and merges, joins, windows, unnest,
-//! exchanges. Projections and filters pass a batch on for each they take, and need none of their own.
+//! exchanges, and filters, which gather what they let through into full batches again.
+//! Projections pass a batch on for each they take, and need none of their own.
 //! DataFusion's joins have no cooperative yield of their own (its issue 19358): these nodes give them one.
 
 use std::sync::Arc;
@@ -18,7 +19,7 @@ use neptune_sched::Class;
 use crate::options::NeptuneOptions;
 
 /// Operators whose output side needs a yield point besides the leaves below them.
-const LONG_WORKERS: [&str; 23] = [
+const LONG_WORKERS: [&str; 24] = [
     "AggregateExec",
     "SplitAggregateExec",
     "SortExec",
@@ -42,6 +43,7 @@ const LONG_WORKERS: [&str; 23] = [
     "InterleaveExec",
     "UnionExec",
     "AsyncFuncExec",
+    "FilterExec",
 ];
 
 /// Inserts [`YieldExec`](crate::YieldExec) nodes. To be the last rule.

@@ -2,6 +2,7 @@
 
 use datafusion::common::DataFusionError;
 use neptune_exec::{StartError, TaskError};
+use neptune_stream::StreamError;
 
 use crate::dialect::DialectError;
 
@@ -12,8 +13,18 @@ pub enum NeptuneError {
     /// A statement is wrong; file, line and column are in the message.
     #[error(transparent)]
     Dialect(#[from] DialectError),
+    /// A setting that does not exist, or a value it cannot have.
+    #[error("setting '{key}' = '{value}': {reason}")]
+    Setting {
+        /// The setting.
+        key: String,
+        /// What it was to be set to.
+        value: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// DataFusion refused or failed.
-    #[error("{}", .0.strip_backtrace())]
+    #[error("{}", cause(.0))]
     Engine(#[from] DataFusionError),
     /// The executor could not be started.
     #[error(transparent)]
@@ -29,4 +40,13 @@ pub enum NeptuneError {
         /// The system's reason.
         source: std::io::Error,
     },
+}
+
+/// What DataFusion reports, without what it wraps around errors of ours.
+fn cause(error: &DataFusionError) -> String {
+    match (StreamError::find(error), error) {
+        (Some(ours), _) => ours.to_string(),
+        (None, DataFusionError::External(inner)) => inner.to_string(),
+        (None, other) => other.strip_backtrace(),
+    }
 }

@@ -76,16 +76,25 @@ impl<T: Send + 'static> JobHandle<T> {
         let (runner, mine) = (executor.clone(), Arc::clone(&job));
         let driver = executor.handle(settings.class).spawn(async move {
             loop {
-                match runner.spawn(&mine, attempt()).await {
-                    Err(TaskError::Killed) => {
+                let mut task = runner.spawn(&mine, attempt());
+                let ended = (&mut task).await;
+                // What breaks off an attempt may reach its children first: then it ends with an error (or a panic)
+                // that is not its own.
+                let interrupted = match &ended {
+                    Ok(Ok(_)) => None,
+                    Ok(Err(_)) | Err(TaskError::Panicked(_)) => task.interrupted(),
+                    Err(error) => Some(error.clone()),
+                };
+                match (interrupted, ended) {
+                    (Some(TaskError::Killed), _) => {
                         // The killed attempt gives everything back before the next one asks for it.
                         mine.drained().await;
                         if mine.attempt() >= MAX_KILLS {
                             mine.set_killable(false);
                         }
                     }
-                    Ok(result) => return Ok(result?),
-                    Err(error) => return Err(error.into()),
+                    (Some(error), _) | (None, Err(error)) => return Err(error.into()),
+                    (None, Ok(result)) => return Ok(result?),
                 }
             }
         });

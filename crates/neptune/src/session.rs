@@ -10,10 +10,9 @@ use datafusion::execution::memory_pool::{
 };
 use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{LogicalPlan, SetVariable, Statement as PlanStatement};
 use datafusion::physical_plan::collect;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use datafusion::sql::parser::Statement;
 use neptune_exec::operators::ShortPolls;
 use neptune_exec::{
     Executor, ExecutorConfig, JobRule, JobSettings, NeptuneOptions, YieldRule, cpu_quota,
@@ -28,6 +27,8 @@ use crate::handle::JobHandle;
 pub struct SessionBuilder {
     config: SessionConfig,
     options: NeptuneOptions,
+    /// The number of partitions was set by itself.
+    partitions: bool,
 }
 
 impl SessionBuilder {
@@ -36,10 +37,16 @@ impl SessionBuilder {
     /// # Errors
     /// If there is no such setting or the value does not fit; the message names both.
     pub fn set(mut self, key: &str, value: &str) -> Result<Self, NeptuneError> {
-        match key.strip_prefix("neptune.") {
-            Some(own) => self.options.set(own, value)?,
-            None => self.config.options_mut().set(key, value)?,
-        }
+        let set = match key.strip_prefix("neptune.") {
+            Some(own) => self.options.set(own, value),
+            None => self.config.options_mut().set(key, value),
+        };
+        set.map_err(|error| NeptuneError::Setting {
+            key: key.to_owned(),
+            value: value.to_owned(),
+            reason: error.message().into_owned(),
+        })?;
+        self.partitions |= key == "datafusion.execution.target_partitions";
         Ok(self)
     }
 
@@ -58,7 +65,7 @@ impl SessionBuilder {
         self
     }
 
-    /// DataFusion's configuration to start from.
+    /// DataFusion's configuration to start from; it replaces what [`set`](Self::set) has set of it.
     #[must_use]
     pub fn config(mut self, config: SessionConfig) -> Self {
         self.config = config;
@@ -73,6 +80,7 @@ impl SessionBuilder {
         let Self {
             mut config,
             mut options,
+            partitions,
         } = self;
         let memory: Arc<dyn MemoryPool> = match options.memory_limit {
             0 => Arc::new(UnboundedMemoryPool::default()),
@@ -91,7 +99,7 @@ impl SessionBuilder {
         })?;
         options.executor = Some(executor.clone());
         let default_partitions = SessionConfig::new().target_partitions();
-        if config.target_partitions() == default_partitions {
+        if !partitions && config.target_partitions() == default_partitions {
             config = config.with_target_partitions(options.slots);
         }
         config = config
@@ -162,6 +170,7 @@ impl Session {
         SessionBuilder {
             config: SessionConfig::new(),
             options: NeptuneOptions::default(),
+            partitions: false,
         }
     }
 
@@ -199,7 +208,7 @@ impl Session {
         }
     }
 
-    /// Changes a setting, as `SET key = 'value'` does.
+    /// Changes a setting, as `SET key = 'value'` does; not those of `datafusion.runtime`.
     ///
     /// # Errors
     /// If there is no such setting, or the value does not fit it.
@@ -209,19 +218,28 @@ impl Session {
         Ok(())
     }
 
-    /// Plans and runs a statement that returns no rows.
-    pub(crate) async fn execute(&self, statement: &Statement) -> Result<(), DataFusionError> {
-        let plan = self
-            .context
-            .state()
-            .statement_to_plan(statement.clone())
-            .await?;
-        self.context
-            .execute_logical_plan(plan)
-            .await?
-            .collect()
-            .await?;
-        Ok(())
+    /// The names of all settings.
+    pub(crate) fn setting_names(&self) -> Vec<String> {
+        let state = self.context.state_ref();
+        let state = state.read();
+        let entries = state.config_options().entries();
+        entries.into_iter().map(|entry| entry.key).collect()
+    }
+
+    /// Changes a setting as the statement `SET` does, `datafusion.runtime.*` too.
+    pub(crate) async fn assign(&self, key: &str, value: &str) -> Result<(), DataFusionError> {
+        let set = SetVariable {
+            variable: key.to_owned(),
+            value: value.to_owned(),
+        };
+        self.run_plan(LogicalPlan::Statement(PlanStatement::SetVariable(set)))
+            .await
+    }
+
+    /// Runs the plan of a statement that returns no rows.
+    pub(crate) async fn run_plan(&self, plan: LogicalPlan) -> Result<(), DataFusionError> {
+        let ran = self.context.execute_logical_plan(plan).await?;
+        ran.collect().await.map(drop)
     }
 
     /// Runs a query as a job of the session's present class and collects its rows. It is planned as a task of the job too.

@@ -1,7 +1,8 @@
 //! Connector `shop`: the generated events of the detect example, past and present.
 //!
 //! `part = 'history'` is a Parquet data set in `path`, generated on first use; `part = 'events'` is the stream of
-//! events that follow its last one. Both have the same rows and seed.
+//! events that follow its last one, without an end unless option `events` says how many. Both have the same rows and
+//! seed.
 
 use std::ops::Range;
 use std::path::PathBuf;
@@ -22,10 +23,14 @@ const DEFAULT_ROWS: u64 = 20_000_000;
 #[derive(Debug)]
 pub(crate) enum ShopPart {
     History { path: PathBuf, rows: u64, seed: u64 },
-    Events { shop: ShopConfig, first: u64 },
+    /// Event `first` of the shop and those after it: `end` of them, or without an end.
+    Events { shop: ShopConfig, first: u64, end: Option<u64> },
 }
 
 impl ShopPart {
+    /// The options of the shop's own; the live events have those of connector `rate` besides.
+    pub(crate) const OPTIONS: [&'static str; 4] = ["part", "rows", "seed", "events"];
+
     /// Reads the options that are the shop's own; `scale` multiplies its rows.
     pub(crate) fn read(options: &mut Options, scale: f64) -> Result<Self, DialectError> {
         options.required_str("part")?;
@@ -43,6 +48,7 @@ impl ShopPart {
             Self::Events {
                 shop: ShopConfig::for_history(seed, rows),
                 first: rows,
+                end: options.u64("events")?,
             }
         })
     }

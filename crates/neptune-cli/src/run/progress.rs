@@ -1,5 +1,6 @@
 //! What a person sees while an application runs: one line a job on a terminal, plain lines elsewhere.
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -93,6 +94,7 @@ impl Display {
         bar.set_position(done);
         if done >= of {
             bar.finish_and_clear();
+            inner.generating = None;
         }
     }
 
@@ -107,12 +109,16 @@ impl Display {
     }
 
     /// Prints rows to standard output, above the progress lines.
-    pub(super) fn print(&self, text: &str) {
-        self.multi.suspend(|| println!("{text}"));
+    pub(super) fn print(&self, text: &str) -> std::io::Result<()> {
+        self.multi
+            .suspend(|| writeln!(std::io::stdout(), "{text}"))
     }
 
-    /// Leaves the last state of the lines standing.
-    pub(super) fn finish(&self) {
+    /// Leaves the last state of the lines standing, on a terminal.
+    pub(super) fn finish(&self, reports: &[JobReport]) {
+        if self.terminal {
+            self.show(reports);
+        }
         for bar in &self.inner.lock().bars {
             bar.abandon();
         }

@@ -10,15 +10,19 @@
 //! | `join` | partitioned `HashJoinExec` over exchanges | the same with more partitions below a [`FoldExec`] |
 //! | `window` | `WindowAggExec` with `PARTITION BY` | [`GroupWindowExec`] |
 //!
-//! A join keeps its partitions where its keys may be dense integers: DataFusion then looks rows up by index in an array,
-//! which more partitions would make sparse (measured: more than twice the time).
+//! A divided join with 1.5 million rows to build from takes 0.9 × the processor time, its longest stretch goes from 30 to
+//! 1 ms. It keeps its partitions where its keys may be dense integers: DataFusion then looks rows up by index in an array, which
+//! more partitions would make sparse (measured: twice the time), and the stretch stays at 8 to 15 ms for 750,000 rows a
+//! partition. An integer key without statistics counts as dense.
 //!
-//! Left as they are, because only another implementation of the operator could cut its polls: the build side of
-//! a `CollectLeft` hash join (`joins/hash_join/exec.rs`, `collect_left_input`: the hash table and one copy of all
-//! rows are made in the poll in which the build side ends; bounded, as long as statistics are right, by
-//! `datafusion.optimizer.hash_join_single_partition_threshold_rows`, 131,072 rows by default), nested loop and cross joins
-//! (`joins/nested_loop_join.rs`: the build side is copied together in one poll; the probe side can be sliced), sort-merge
-//! joins, and everything inside a recursive query.
+//! Left as they are, because only another implementation of the operator could cut its polls:
+//!
+//! - the build side of a `CollectLeft` hash join (`joins/hash_join/exec.rs`, `collect_left_input`: the hash table and one copy of
+//!   all rows are made in the poll in which the build side ends), bounded, as long as statistics are right, by
+//!   `datafusion.optimizer.hash_join_single_partition_threshold_rows`, 131,072 rows by default;
+//! - nested loop and cross joins (`joins/nested_loop_join.rs`, `joins/cross_join.rs`: the build side is copied together in one
+//!   poll; the probe side can be sliced);
+//! - sort-merge joins, and everything inside a recursive query.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,7 +68,8 @@ pub struct ShortPollOptions {
     /// Time that one piece of work should take.
     pub target: Duration,
     /// Most partitions of an exchange in front of an aggregation or a join. They cost about 20 µs each per query,
-    /// and bound how large a hash table gets.
+    /// and bound how large a hash table gets. A `FairSpillPool` gives each of them an equal share of the memory for spilling
+    /// operators: with such a pool a small number leaves more to the others.
     pub partitions: usize,
     /// How large a hash table may get. `rows` is also what a partition of a join's build side should have.
     pub limits: SplitLimits,

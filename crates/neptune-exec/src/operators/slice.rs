@@ -19,6 +19,13 @@ const GROWTH: usize = 16;
 /// After this many shrinks in a row that did not make the consumer quicker, slicing is given up for a while.
 const STRIKES: u32 = 3;
 
+/// After this many slow slices of a single row, which cannot get shorter, a longer one is tried; doubles with each one that
+/// took longer for it, up to `LONGEST_PAUSE`.
+const FIRST_TRIAL: u32 = 8;
+
+/// When slices of this many rows do not take much longer than those of one row, slicing is given up for a while.
+const TRIAL_ROWS: usize = 32;
+
 /// For how many batches slicing is given up the first time; doubles each time, up to `LONGEST_PAUSE`.
 const FIRST_PAUSE: u32 = 16;
 const LONGEST_PAUSE: u32 = 4096;
@@ -36,7 +43,8 @@ const LONGEST_PAUSE: u32 = 4096;
 ///
 /// The time may contain waiting (another input, a full channel, a suspension elsewhere). One such stretch
 /// costs a few short slices. When slices get shorter and the time does not, slicing cannot help, and the slicer hands
-/// out whole batches for a growing number of batches before it tries again.
+/// out whole batches for a growing number of batches before it tries again. Slices of one row cannot show that by getting
+/// shorter; now and then one of two rows shows whether the time is the row's or the slice's.
 #[derive(Debug)]
 pub struct AdaptiveSlicer {
     target: Duration,
@@ -48,6 +56,13 @@ pub struct AdaptiveSlicer {
     /// Rows and time of the slice that last made the limit shrink.
     shrunk_at: Option<(usize, Duration)>,
     strikes: u32,
+    /// Slow slices of one row since the last trial, and how many it takes to the next.
+    singles: u32,
+    next_trial: u32,
+    /// The shortest time of those slices.
+    single: Option<Duration>,
+    /// Whether longer slices than they need be are being tried.
+    trial: bool,
     /// Batches left to hand out whole, and how many it will be the next time.
     pause: u32,
     next_pause: u32,
@@ -64,6 +79,10 @@ impl AdaptiveSlicer {
             handed: None,
             shrunk_at: None,
             strikes: 0,
+            singles: 0,
+            next_trial: FIRST_TRIAL,
+            single: None,
+            trial: false,
             pause: 0,
             next_pause: FIRST_PAUSE,
         }
@@ -133,10 +152,14 @@ impl AdaptiveSlicer {
         if took <= self.target {
             self.strikes = 0;
             self.shrunk_at = None;
+            self.end_trial(FIRST_TRIAL);
             if took < self.target / 4 {
                 let grown = rows.saturating_mul(GROWTH).min(self.fitting(rows, took));
                 self.limit = self.limit.max(grown);
             }
+            return;
+        }
+        if self.is_tried(rows, took) {
             return;
         }
         let in_vain = self
@@ -145,11 +168,7 @@ impl AdaptiveSlicer {
         if in_vain {
             self.strikes += 1;
             if self.strikes == STRIKES {
-                self.strikes = 0;
-                self.shrunk_at = None;
-                self.limit = usize::MAX;
-                self.pause = self.next_pause;
-                self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
+                self.give_up();
                 return;
             }
         } else if self.shrunk_at.is_some() {
@@ -158,6 +177,49 @@ impl AdaptiveSlicer {
         }
         self.shrunk_at = Some((rows, took));
         self.limit = self.fitting(rows, took).min(rows / 2).max(1);
+    }
+
+    /// Judges a slow slice as far as it shows whether single rows are worth it; gives whether that was all to be judged.
+    fn is_tried(&mut self, rows: usize, took: Duration) -> bool {
+        if rows == 1 {
+            self.single = Some(self.single.map_or(took, |single| single.min(took)));
+            self.singles += 1;
+            if self.singles >= self.next_trial {
+                self.trial = true;
+                self.limit = self.limit.max(2);
+            }
+            return self.trial;
+        }
+        let Some(single) = self.single.filter(|_| self.trial) else {
+            return false;
+        };
+        if took > single.mul_f64((rows + 1) as f64 / 2.0) {
+            // At least half of the time is the rows'.
+            self.limit = 1;
+            self.end_trial((self.next_trial * 2).min(LONGEST_PAUSE));
+        } else if rows >= TRIAL_ROWS {
+            self.give_up();
+        } else {
+            self.limit = rows * 2;
+        }
+        true
+    }
+
+    fn end_trial(&mut self, next: u32) {
+        self.trial = false;
+        self.single = None;
+        self.singles = 0;
+        self.next_trial = next;
+    }
+
+    /// Hands out whole batches for a while.
+    fn give_up(&mut self) {
+        self.strikes = 0;
+        self.shrunk_at = None;
+        self.end_trial(FIRST_TRIAL);
+        self.limit = usize::MAX;
+        self.pause = self.next_pause;
+        self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
     }
 
     /// How many rows take half the target when `rows` of them took `took`.
@@ -242,7 +304,10 @@ mod tests {
             Duration::from_millis(rows as u64)
         });
         assert_eq!(lengths[0], 4);
-        assert!(lengths[1..].iter().all(|l| *l == 1), "{lengths:?}");
+        // A few slices of two rows try whether it is the rows that take the time.
+        assert!(lengths[1..].iter().all(|l| *l <= 2), "{lengths:?}");
+        let tried = lengths[1..].iter().filter(|l| **l == 2).count();
+        assert!(tried <= 8, "{tried} trials: {lengths:?}");
     }
 
     #[test]
@@ -269,6 +334,50 @@ mod tests {
             "{} slices, {cut} cut",
             lengths.len()
         );
+    }
+
+    #[test]
+    fn a_time_that_does_not_depend_on_the_rows_is_seen_in_slices_of_one_row_too() {
+        for jitter in [0, 400] {
+            let mut turn = 0;
+            let mut slicer = AdaptiveSlicer::new(TARGET, SLOW_START_ROWS);
+            let (mut now, mut slices) = (Instant::now(), 0);
+            for _ in 0..2000 {
+                slicer.push(batch(8192));
+                while let Some(slice) = slicer.next(now) {
+                    slices += 1;
+                    turn += 7919;
+                    now += Duration::from_micros(3000 + turn % 11 * jitter);
+                    slicer.polled_again(now);
+                    assert!(slice.num_rows() > 0);
+                }
+            }
+            assert!(
+                slices < 2000 + 2000 / 10,
+                "{slices} slices with jitter {jitter}"
+            );
+        }
+    }
+
+    #[test]
+    fn rows_that_take_long_are_not_taken_for_slices_that_do() {
+        // Rows of 0.6 to 3 ms, in no order.
+        let mut slicer = AdaptiveSlicer::new(TARGET, SLOW_START_ROWS);
+        let mut turn: u64 = 1;
+        let mut longest = 0;
+        let mut now = Instant::now();
+        for _ in 0..20 {
+            slicer.push(batch(1000));
+            while let Some(slice) = slicer.next(now) {
+                longest = longest.max(slice.num_rows());
+                for _ in 0..slice.num_rows() {
+                    turn = turn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                    now += Duration::from_micros(600 + (turn >> 33) % 2400);
+                }
+                slicer.polled_again(now);
+            }
+        }
+        assert!(longest <= 4, "{longest} rows in a slice");
     }
 
     #[test]

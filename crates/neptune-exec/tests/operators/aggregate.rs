@@ -24,6 +24,10 @@ fn check(seed: u64, rows: usize, memory: Option<usize>) {
     let mut random = Random::new(seed);
     let mut setting = Setting::new(seed);
     setting.memory = memory;
+    if memory.is_some() {
+        // With tiny batches a spilling exchange of DataFusion 55.2 can hang (its issue 24883), our operators or not.
+        setting.batch_size = 1000;
+    }
     let dictionary = random.below(8) == 0;
     let values = [3, 500, 1 << 40][random.below(3) as usize];
     let most = [50, 1000][random.below(2) as usize];

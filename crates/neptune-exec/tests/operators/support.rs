@@ -4,6 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use datafusion::arrow::array::{
     ArrayRef, BooleanArray, Date32Array, Decimal128Array, DictionaryArray, Float64Array,
@@ -270,8 +271,10 @@ pub(crate) async fn both(
     let ours = setting.rewritten(session, setting.stock(session, sql).await);
     assert_eq!(stock.schema(), ours.schema(), "{setting:?} {sql}");
     let expected = collect(stock, unlimited(session)).await.unwrap();
-    let found = collect(Arc::clone(&ours), session.task_ctx())
+    let limit = Duration::from_secs(120);
+    let found = tokio::time::timeout(limit, collect(Arc::clone(&ours), session.task_ctx()))
         .await
+        .unwrap_or_else(|_| panic!("no end: {setting:?} {sql}\n{}", shown(&ours)))
         .unwrap_or_else(|error| panic!("{setting:?} {sql}\n{}\n{error}", shown(&ours)));
     // A plan with joins keeps their build sides as long as it lives.
     if !shown(&ours).contains("JoinExec") {

@@ -81,7 +81,7 @@ async fn bustle(executor: &Executor) {
                 SpawnedTask::spawn(tokio::task::yield_now()).await.ok();
             }
         });
-        if round % 3 == 0 {
+        if round % 3 == 0 || !executor.policy().policy().stream_starts_at_once() {
             batch.suspend().await;
         }
         soon("the stream task", children).await.unwrap();

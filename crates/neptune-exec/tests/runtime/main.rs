@@ -1,5 +1,8 @@
 //! The runtime from outside: tasks on real threads, suspended, resumed, cancelled, killed and dropped.
 
+// Helpers are outside of `#[test]` functions.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod cancel;
 mod chaos;
 mod grace;

@@ -11,7 +11,7 @@ use neptune_exec::{Demote, Executor, ExecutorConfig, Job, JobSettings, Realtime}
 use neptune_sched::{Class, PolicyName, SchedSettings, SlotCounts};
 
 /// Longer than anything here should take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// An executor that asks nothing of the operating system.
 pub(crate) fn executor(slots: usize, policy: PolicyName) -> Executor {

@@ -177,14 +177,13 @@ impl<H: Clone> LocalScheduler<H> {
             .collect()
     }
 
-    /// Whether a task of the job is being polled.
-    pub fn is_polled(&self, id: JobId) -> bool {
-        let Some(&place) = self.places.get(&id) else {
-            return false;
-        };
+    /// The handles of the job's tasks that are being polled.
+    pub fn polled(&self, id: JobId) -> impl Iterator<Item = &H> {
+        let place = self.places.get(&id).copied();
         self.holders
             .iter()
             .filter_map(|t| self.tasks.get(*t))
-            .any(|t| t.job == place && t.state == TaskState::Running)
+            .filter(move |t| Some(t.job) == place && t.state == TaskState::Running)
+            .map(|t| &t.handle)
     }
 }

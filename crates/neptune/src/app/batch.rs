@@ -1,21 +1,23 @@
 //! One pass of a batch job: planned, run and written as tasks of one job.
 //!
 //! Under the `kill` policy a pass may be cancelled and run again. Its rows are staged until then; the commit runs
-//! outside the job's tasks and is remembered, so that a kill that strikes during the commit neither tears it nor makes
+//! outside the job's tasks and is remembered, so that whatever strikes during the commit neither tears it nor makes
 //! the next attempt write the rows once more.
 
 use std::sync::Arc;
 
-use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::arrow::array::{AsArray, RecordBatch};
+use datafusion::arrow::datatypes::UInt64Type;
 use datafusion::common::{DataFusionError, Result};
 use datafusion::physical_plan::collect;
-use neptune_exec::Executor;
+use neptune_exec::{Executor, Job};
 use neptune_stream::sink::Epoch;
 use neptune_stream::{rows_read, stage};
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 
 use super::job::{BatchJob, Target};
+use crate::error::NeptuneError;
 use crate::handle::JobHandle;
 
 /// What a pass did.
@@ -30,25 +32,52 @@ pub(crate) struct Pass {
 /// The commit of a pass, once it has begun.
 type Commit = Arc<Mutex<Option<JoinHandle<Result<Pass>>>>>;
 
-/// Starts pass `number` of `job`.
-pub(crate) fn start(
-    executor: &Executor,
-    name: &str,
-    job: &Arc<BatchJob>,
-    run: u64,
-    number: u64,
-) -> JobHandle<Pass> {
-    let epoch = Arc::new(Epoch {
-        job: name.to_owned(),
-        run,
-        micro_batch: number,
-    });
-    let commit = Commit::default();
-    let job = Arc::clone(job);
-    let settings = job.settings.clone();
-    JobHandle::start(executor, &settings, move || {
-        attempt(Arc::clone(&job), Arc::clone(&epoch), Arc::clone(&commit))
-    })
+/// A pass under way. Dropping it gives it up without waiting for a commit that has begun.
+#[derive(Debug)]
+pub(crate) struct RunningPass {
+    handle: JobHandle<Pass>,
+    commit: Commit,
+}
+
+impl RunningPass {
+    /// Starts pass `number` of `job`.
+    pub(crate) fn start(
+        executor: &Executor,
+        name: &str,
+        job: &Arc<BatchJob>,
+        run: u64,
+        number: u64,
+    ) -> Self {
+        let epoch = Arc::new(Epoch {
+            job: name.to_owned(),
+            run,
+            micro_batch: number,
+        });
+        let commit = Commit::default();
+        let (work, begun) = (Arc::clone(job), Arc::clone(&commit));
+        let handle = JobHandle::start(executor, &job.settings, move || {
+            attempt(Arc::clone(&work), Arc::clone(&epoch), Arc::clone(&begun))
+        });
+        Self { handle, commit }
+    }
+
+    /// The runtime's job.
+    pub(crate) fn job(&self) -> &Arc<Job> {
+        self.handle.job()
+    }
+
+    /// Waits for its end.
+    pub(crate) async fn ended(&mut self) -> Result<Pass, NeptuneError> {
+        (&mut self.handle).await
+    }
+
+    /// Cancels it. A commit that has begun is finished and makes it a whole pass, which is given then.
+    pub(crate) async fn give_up(&self) -> Option<Result<Pass>> {
+        self.handle.cancel();
+        // No task, so no commit that begins from now on.
+        self.handle.job().drained().await;
+        committed(&self.commit).await
+    }
 }
 
 async fn attempt(job: Arc<BatchJob>, epoch: Arc<Epoch>, commit: Commit) -> Result<Pass> {
@@ -58,16 +87,30 @@ async fn attempt(job: Arc<BatchJob>, epoch: Arc<Epoch>, commit: Commit) -> Resul
     for table in &job.pinned {
         table.pin_newest();
     }
-    let plan = job.state.create_physical_plan(&job.plan).await?;
-    let context = job.state.task_ctx();
+    // The time that `now()` gives is that of the pass, not that of its job's first.
+    let mut state = job.state.clone();
+    state.mark_start_execution();
+    let plan = state.create_physical_plan(&job.plan).await?;
+    let context = state.task_ctx();
     let (sink, mode) = match &job.target {
         Target::Sink(sink, mode) => (sink, *mode),
-        Target::Engine | Target::Caller => {
-            let batches = collect(Arc::clone(&plan), context).await?;
-            let rows_out = batches.iter().map(|batch| batch.num_rows() as u64).sum();
+        Target::Engine => {
+            let counts = collect(Arc::clone(&plan), context).await?;
             return Ok(Pass {
                 rows_in: rows_read(&plan),
-                rows_out,
+                rows_out: counts.iter().filter_map(first_count).sum(),
+                batches: Vec::new(),
+            });
+        }
+        Target::Caller => {
+            let mut batches = collect(Arc::clone(&plan), context).await?;
+            if batches.is_empty() {
+                // Whoever shows them shows their columns.
+                batches.push(RecordBatch::new_empty(plan.schema()));
+            }
+            return Ok(Pass {
+                rows_in: rows_read(&plan),
+                rows_out: batches.iter().map(|batch| batch.num_rows() as u64).sum(),
                 batches,
             });
         }
@@ -86,6 +129,12 @@ async fn attempt(job: Arc<BatchJob>, epoch: Arc<Epoch>, commit: Commit) -> Resul
         Some(pass) => pass,
         None => Err(DataFusionError::Internal("the commit went away".to_owned())),
     }
+}
+
+/// The number of rows that a plan of DataFusion's says it has written.
+fn first_count(batch: &RecordBatch) -> Option<u64> {
+    let counts = batch.columns().first()?.as_primitive_opt::<UInt64Type>()?;
+    counts.values().first().copied()
 }
 
 /// Waits for the commit that was begun, if one was.

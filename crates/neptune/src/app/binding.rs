@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::catalog::TableProvider;
-use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::datasource::{provider_as_source, source_as_provider};
 use datafusion::logical_expr::{LogicalPlan, TableScan};
@@ -13,6 +12,7 @@ use neptune_stream::connector::ConnectorTable;
 use neptune_stream::shared::PinnedTable;
 use neptune_stream::source::StreamTable;
 
+use crate::dialect::{DialectError, Statement};
 use crate::table::DeclaredTable;
 
 /// A query with its inputs.
@@ -21,14 +21,14 @@ pub(crate) struct Bound {
     pub(crate) plan: LogicalPlan,
     pub(crate) sources: Vec<Arc<StreamTable>>,
     pub(crate) pinned: Vec<Arc<PinnedTable>>,
+    /// The other declared tables, read as they are when a pass or a micro-batch is planned.
+    pub(crate) tables: Vec<DeclaredTable>,
 }
 
 /// The declared table that a scan reads, if it is one.
-fn declared(scan: &TableScan) -> Option<Arc<ConnectorTable>> {
+fn declared(scan: &TableScan) -> Option<DeclaredTable> {
     let provider = source_as_provider(&scan.source).ok()?;
-    provider
-        .downcast_ref::<DeclaredTable>()
-        .map(|table| Arc::clone(table.connector()))
+    provider.downcast_ref::<DeclaredTable>().cloned()
 }
 
 /// Whether a scan of the bound plan reads a stream.
@@ -41,7 +41,7 @@ pub(crate) fn is_stream(scan: &TableScan) -> bool {
 ///
 /// A table without an end is one in every job. In a job of class stream so is a directory, whose files keep coming; where all
 /// tables end, those declared with `type = 'source'` are, and the rest are plain tables.
-fn streams(tables: &BTreeMap<String, Arc<ConnectorTable>>, class: Class) -> Vec<String> {
+fn streams(tables: &BTreeMap<String, DeclaredTable>, class: Class) -> Vec<String> {
     let endless = |table: &ConnectorTable| {
         let can = table.capabilities();
         can.source && (!can.table || (class == Class::Stream && !can.bounded))
@@ -53,7 +53,7 @@ fn streams(tables: &BTreeMap<String, Arc<ConnectorTable>>, class: Class) -> Vec<
     let named = |wanted: &dyn Fn(&ConnectorTable) -> bool| -> Vec<String> {
         tables
             .iter()
-            .filter(|(_, t)| wanted(t))
+            .filter(|(_, table)| wanted(table.connector()))
             .map(|(name, _)| name.clone())
             .collect()
     };
@@ -65,47 +65,62 @@ fn streams(tables: &BTreeMap<String, Arc<ConnectorTable>>, class: Class) -> Vec<
     }
 }
 
-/// Binds the scans of `plan` for a job of `class`.
-pub(crate) fn bind(plan: LogicalPlan, class: Class) -> Result<Bound> {
+/// Binds the scans of a statement's plan for a job of `class`.
+///
+/// # Errors
+/// For a table that cannot be read, or not yet.
+pub(crate) fn bind(
+    statement: &Statement,
+    plan: LogicalPlan,
+    class: Class,
+) -> Result<Bound, DialectError> {
     let mut tables = BTreeMap::new();
-    plan.apply_with_subqueries(|node| {
+    let walked = plan.apply_with_subqueries(|node| {
         if let LogicalPlan::TableScan(scan) = node
             && let Some(table) = declared(scan)
         {
-            tables.insert(table.name().to_owned(), table);
+            tables.insert(table.connector().name().to_owned(), table);
         }
         Ok(TreeNodeRecursion::Continue)
-    })?;
+    });
+    walked.map_err(|error| statement.locate(&error))?;
     let streams = streams(&tables, class);
-    let (mut sources, mut pinned) = (Vec::new(), Vec::new());
+    let (mut sources, mut pinned, mut plain) = (Vec::new(), Vec::new(), Vec::new());
     let mut inputs: BTreeMap<String, Arc<dyn TableProvider>> = BTreeMap::new();
     for (name, table) in tables {
+        let connector = table.connector();
         if streams.contains(&name) {
-            let source = Arc::new(StreamTable::new(table.open_source()?));
+            table.prepare().map_err(|error| table.fault(error))?;
+            let source = connector.open_source().map_err(|error| table.fault(error))?;
+            let source = Arc::new(StreamTable::new(source));
             sources.push(Arc::clone(&source));
             inputs.insert(name, source);
-        } else if let Some(shared) = table.shared() {
-            let snapshot = Arc::new(PinnedTable::new(Arc::clone(shared))?);
+        } else if let Some(shared) = connector.shared() {
+            let snapshot = PinnedTable::new(Arc::clone(shared));
+            let snapshot = Arc::new(snapshot.map_err(|error| statement.locate(&error.into()))?);
             pinned.push(Arc::clone(&snapshot));
             inputs.insert(name, snapshot);
+        } else {
+            plain.push(table);
         }
     }
     let plan = plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::TableScan(scan) = &node else {
             return Ok(Transformed::no(node));
         };
-        let Some(input) = declared(scan).and_then(|table| inputs.get(table.name())) else {
-            return Ok(Transformed::no(node));
-        };
-        let source = provider_as_source(Arc::clone(input));
-        Ok(Transformed::yes(LogicalPlan::TableScan(TableScan {
-            source,
-            ..scan.clone()
-        })))
-    })?;
+        let input = declared(scan).and_then(|table| inputs.get(table.connector().name()).cloned());
+        Ok(match input {
+            None => Transformed::no(node),
+            Some(input) => Transformed::yes(LogicalPlan::TableScan(TableScan {
+                source: provider_as_source(input),
+                ..scan.clone()
+            })),
+        })
+    });
     Ok(Bound {
-        plan: plan.data,
+        plan: plan.map_err(|error| statement.locate(&error))?.data,
         sources,
         pinned,
+        tables: plain,
     })
 }

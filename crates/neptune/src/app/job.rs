@@ -6,12 +6,14 @@ use std::time::{Duration, Instant};
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use neptune_exec::{Job, JobSettings, Latencies, Percentiles};
-use neptune_sched::Class;
+use neptune_sched::{Class, Nanos};
 use neptune_stream::shared::PinnedTable;
 use neptune_stream::sink::{Sink, WriteMode};
-use neptune_stream::{QueryProgress, StreamQuery};
+use neptune_stream::{QueryProgress, STOP_PATIENCE, StreamQuery};
 use parking_lot::Mutex;
 use serde::Serialize;
+
+use super::batch::Pass;
 
 /// When a batch job runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,7 +161,30 @@ impl AppJob {
 
     /// Whether its end is awaited before the application ends.
     pub(crate) fn is_awaited(&self) -> bool {
-        !matches!(&self.work, Work::Batch(batch) if batch.repeat != Repeat::Once)
+        !self.is_repeating() && !self.is_at_end()
+    }
+
+    /// Whether it runs again and again.
+    pub(crate) fn is_repeating(&self) -> bool {
+        matches!(&self.work, Work::Batch(batch) if matches!(batch.repeat, Repeat::Every(_)))
+    }
+
+    /// Whether it runs when all others have ended.
+    pub(crate) fn is_at_end(&self) -> bool {
+        matches!(&self.work, Work::Batch(batch) if batch.repeat == Repeat::AtEnd)
+    }
+
+    /// Whether it comes to an end by itself, so that a query may wait for it.
+    pub(crate) fn is_bounded(&self) -> bool {
+        match &self.work {
+            Work::Batch(batch) => batch.repeat == Repeat::Once,
+            Work::Stream(query, _) => query.has_end(),
+        }
+    }
+
+    /// Whether its rows go to the caller.
+    pub(crate) fn is_query(&self) -> bool {
+        matches!(&self.work, Work::Batch(batch) if matches!(batch.target, Target::Caller))
     }
 
     pub(crate) fn report(&self) -> JobReport {
@@ -192,6 +217,27 @@ impl AppJob {
             suspend_ms: suspend.percentiles(),
             kills,
             memory_bytes,
+        }
+    }
+
+    /// Adds a pass that took `span` to the totals.
+    pub(crate) fn book(&self, pass: &Pass, span: Duration) {
+        let mut status = self.status.lock();
+        status.passes += 1;
+        status.rows_in += pass.rows_in;
+        status.rows_out += pass.rows_out;
+        status.latency.record(Nanos(span.as_nanos() as u64));
+    }
+
+    /// Books a job that was told to stop, and was cancelled since it did not, as failed.
+    pub(crate) fn give_up_waiting(&self) {
+        let mut status = self.status.lock();
+        if status.state == AppJobState::Running {
+            status.state = AppJobState::Failed;
+            status.error = Some(format!(
+                "it was told to stop, did not within {} s and was cancelled",
+                STOP_PATIENCE.as_secs()
+            ));
         }
     }
 

@@ -6,13 +6,17 @@
 
 mod batch;
 mod binding;
+mod declare;
 mod job;
+mod job_options;
 mod planner;
 mod run;
+mod shape;
 
 use std::sync::Arc;
 
 use datafusion::arrow::record_batch::RecordBatch;
+use datafusion::sql::parser::Statement as SqlStatement;
 use neptune_stream::sink::Console;
 use parking_lot::Mutex;
 use serde::Serialize;
@@ -52,11 +56,20 @@ impl std::fmt::Debug for RunOptions {
     }
 }
 
-/// One step of the file: jobs that run side by side, or a query that waits for those before it.
+/// One step of the file: a job that runs beside others, or a query (or `COPY`) that waits for those before it and that those
+/// after it wait for.
 #[derive(Debug)]
 enum Step {
     Start(Arc<AppJob>),
     Query(Arc<AppJob>),
+}
+
+impl Step {
+    fn job(&self) -> &Arc<AppJob> {
+        match self {
+            Step::Start(job) | Step::Query(job) => job,
+        }
+    }
 }
 
 /// A loaded application.
@@ -66,6 +79,8 @@ pub struct Application {
     options: RunOptions,
     steps: Vec<Step>,
     run: u64,
+    /// A repeating job has made a pass.
+    passed: tokio::sync::Notify,
     /// What jobs with `trigger = 'end'` found: the columns of their one row.
     findings: Mutex<serde_json::Map<String, serde_json::Value>>,
 }
@@ -95,89 +110,75 @@ impl Application {
         options: RunOptions,
     ) -> Result<Self, NeptuneError> {
         let statements = dialect::parse(file, text)?;
-        let mut planner = Planner::new(session, &options, options.console.clone());
+        let mut planner = Planner::new(session, &options, &statements);
         let mut steps: Vec<Step> = Vec::new();
         for statement in &statements {
-            match &statement.kind {
+            let step = match &statement.kind {
                 StatementKind::Set(set) => {
-                    session
-                        .set(&set.key.text, &set.value.text)
-                        .map_err(|error| {
-                            statement
-                                .source()
-                                .error(set.key.position, error.to_string())
-                        })?;
+                    planner.set(statement, set).await?;
+                    continue;
                 }
                 StatementKind::CreateTable(create) => {
-                    planner.create_table(statement, create).await?;
-                }
-                StatementKind::CreateJob(create) => {
-                    let job = planner.create_job(statement, create).await?;
-                    if steps
-                        .iter()
-                        .any(|step| matches!(step, Step::Start(j) if j.name == job.name))
-                    {
-                        let what = format!("there is a job '{}' already", job.name);
-                        return Err(statement.source().error(create.name.position, what).into());
-                    }
-                    steps.push(Step::Start(Arc::new(job)));
-                }
-                StatementKind::Insert(insert) => {
-                    let job = planner.plain_insert(statement, insert).await?;
-                    steps.push(Step::Start(Arc::new(job)));
+                    declare::create_table(session, &options, statement, create).await?;
+                    continue;
                 }
                 StatementKind::Job(_) => {
                     let what = "this command is for the shell; a file only creates jobs";
                     return Err(statement.source().error(statement.position, what).into());
                 }
-                StatementKind::Sql(sql) => {
-                    if is_query(sql) {
-                        let job = planner.plain_query(statement, sql).await?;
-                        steps.push(Step::Query(Arc::new(job)));
-                    } else {
-                        session
-                            .execute(sql)
-                            .await
-                            .map_err(|error| statement.locate(&error))?;
-                    }
+                StatementKind::CreateJob(create) => {
+                    Step::Start(Arc::new(planner.create_job(statement, create).await?))
                 }
-            }
+                StatementKind::Insert(insert) => {
+                    Step::Start(Arc::new(planner.plain_insert(statement, insert).await?))
+                }
+                StatementKind::Sql(sql) => match sql.as_ref() {
+                    query if is_query(query) => {
+                        Step::Query(Arc::new(planner.plain_query(statement, query).await?))
+                    }
+                    copy @ SqlStatement::CopyTo(_) => {
+                        Step::Query(Arc::new(planner.copy(statement, copy).await?))
+                    }
+                    other => {
+                        planner.define(statement, other).await?;
+                        continue;
+                    }
+                },
+            };
+            steps.push(step);
         }
-        let run = planner.run();
+        let run = planner.finish()?;
         Ok(Self {
             session: session.clone(),
             options,
             steps,
             run,
+            passed: tokio::sync::Notify::new(),
             findings: Mutex::default(),
         })
     }
 
     fn jobs(&self) -> impl Iterator<Item = &Arc<AppJob>> {
-        self.steps.iter().map(|step| match step {
-            Step::Start(job) | Step::Query(job) => job,
-        })
+        self.steps.iter().map(Step::job)
     }
 
-    /// What the jobs have done so far, in the order of the file; plain queries are left out.
+    /// What the jobs have done so far, in the order of the file; plain queries are left out unless they failed.
     pub fn reports(&self) -> Vec<JobReport> {
-        self.steps
-            .iter()
-            .filter_map(|step| match step {
-                Step::Start(job) => Some(job.report()),
-                Step::Query(_) => None,
-            })
-            .collect()
+        let reports = self.steps.iter().filter_map(|step| {
+            let report = step.job().report();
+            let plain = matches!(step, Step::Query(job) if job.is_query());
+            (!plain || report.state == AppJobState::Failed).then_some(report)
+        });
+        reports.collect()
     }
 }
 
 /// Whether a statement returns rows to its caller.
-fn is_query(sql: &datafusion::sql::parser::Statement) -> bool {
-    use datafusion::sql::parser::Statement;
+fn is_query(sql: &SqlStatement) -> bool {
     use datafusion::sql::sqlparser::ast::Statement as Ast;
     match sql {
-        Statement::Explain(_) => true,
-        Statement::Statement(ast) => matches!(
+        SqlStatement::Explain(_) => true,
+        SqlStatement::Statement(ast) => matches!(
             **ast,
             Ast::Query(_)
                 | Ast::ShowTables { .. }

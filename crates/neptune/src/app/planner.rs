@@ -1,166 +1,100 @@
-//! Turns the statements of an application into tables and planned jobs. Nothing runs yet but what a statement does
-//! at once: settings, views, DataFusion's own tables.
+//! Turns the statements of an application into planned jobs. Nothing runs yet but what a statement does at once:
+//! settings, tables, views.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
-use datafusion::common::DataFusionError;
+use datafusion::catalog::TableProvider;
+use datafusion::common::TableReference;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::execution::context::SessionState;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, cast, col, lit};
-use datafusion::prelude::ParquetReadOptions;
-use datafusion::scalar::ScalarValue;
+use datafusion::logical_expr::{DdlStatement, LogicalPlan};
 use datafusion::sql::parser::Statement as SqlStatement;
 use neptune_exec::JobSettings;
-use neptune_gen::shop::ensure_history;
 use neptune_sched::Class;
-use neptune_stream::connector::{ConnectorTable, TableSpec};
-use neptune_stream::sink::{Console, WriteMode};
-use neptune_stream::{Limits, StreamError, StreamQuery, Trigger, reads_stream};
+use neptune_stream::sink::WriteMode;
+use neptune_stream::{StreamQuery, reads_stream};
 
 use super::RunOptions;
-use super::binding::{bind, is_stream};
-use super::job::{AppJob, BatchJob, Repeat, Target, Work};
+use super::binding::{Bound, bind, is_stream};
+use super::job::{AppJob, BatchJob, Target, Work};
+use super::job_options::JobOptions;
+use super::shape::shaped;
 use crate::dialect::{
-    CreateJob, CreateTable, DialectError, Insert, JobBody, Options, Position, Statement,
+    CreateJob, DialectError, Insert, JobBody, Position, Set, Statement, StatementKind, nearest,
 };
 use crate::error::NeptuneError;
 use crate::session::Session;
-use crate::shop::{ShopPart, generator};
 use crate::table::DeclaredTable;
-
-/// What the options of `CREATE JOB` say.
-#[derive(Debug, Clone, Default)]
-struct JobOptions {
-    class: Option<Class>,
-    priority: Option<i32>,
-    weight: Option<u32>,
-    trigger: Option<JobTrigger>,
-    every: Option<Duration>,
-    limits: Limits,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum JobTrigger {
-    MicroBatch(Trigger),
-    AtEnd,
-}
 
 /// Plans the statements of one file.
 pub(crate) struct Planner<'a> {
     session: &'a Session,
     options: &'a RunOptions,
-    console: Console,
-    tables: BTreeMap<String, Arc<ConnectorTable>>,
+    /// Names of jobs, those of `CREATE JOB` from the beginning.
+    names: BTreeSet<String>,
+    /// Names of the `CREATE JOB`s planned so far.
+    created: BTreeSet<String>,
+    /// Tables that jobs write to, so far.
+    filled: BTreeSet<String>,
+    /// Tables that batch jobs read.
+    read: Vec<DeclaredTable>,
     /// Tells this run of the application from earlier ones.
     run: u64,
 }
 
 impl<'a> Planner<'a> {
-    pub(crate) fn new(session: &'a Session, options: &'a RunOptions, console: Console) -> Self {
+    pub(crate) fn new(
+        session: &'a Session,
+        options: &'a RunOptions,
+        statements: &[Statement],
+    ) -> Self {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let run = since_epoch.map_or(0, |since| since.as_millis() as u64);
+        let named = statements.iter().filter_map(|statement| match &statement.kind {
+            StatementKind::CreateJob(create) => Some(create.name.text.clone()),
+            _ => None,
+        });
         Self {
             session,
             options,
-            console,
-            tables: BTreeMap::new(),
-            run,
+            names: named.collect(),
+            created: BTreeSet::new(),
+            filled: BTreeSet::new(),
+            read: Vec::new(),
+            run: since_epoch.map_or(0, |since| since.as_nanos() as u64),
         }
     }
 
-    /// `CREATE TABLE … WITH (connector = …)`.
-    pub(crate) async fn create_table(
-        &mut self,
-        statement: &Statement,
-        create: &CreateTable,
-    ) -> Result<(), NeptuneError> {
-        let context = self.session.context();
-        let name = create.name.to_string();
-        let exists = context.table_exist(create.name.clone())?;
-        if exists && create.if_not_exists {
-            return Ok(());
-        }
-        if exists && !create.or_replace {
-            let what = format!("table '{name}' exists already");
-            return Err(at(statement, create.name_position, what).into());
-        }
-        if let Some(watermark) = &create.watermark {
-            let what = "event time is not available yet: it comes with windows and state";
-            return Err(at(statement, watermark.column.position, what).into());
-        }
-        let mut options = create.options.clone();
-        let mut spec = TableSpec {
-            name: name.clone(),
-            connector: create.connector.text.clone(),
-            schema: create.schema(),
-            options: BTreeMap::new(),
+    /// `SET key = value`.
+    pub(crate) async fn set(&self, statement: &Statement, set: &Set) -> Result<(), DialectError> {
+        let key = match set.key.text.as_str() {
+            "timezone" | "time.zone" => "datafusion.execution.time_zone",
+            other => other,
         };
-        let mut shop = None;
-        if spec.connector == "shop" {
-            match ShopPart::read(&mut options, self.options.scale)? {
-                ShopPart::History { path, rows, seed } => {
-                    options.finish()?;
-                    let notify = Arc::clone(&self.options.notify);
-                    let history = tokio::task::spawn_blocking(move || {
-                        ensure_history(&path, rows, seed, |done| notify(done, rows))
-                    });
-                    let history = history
-                        .await
-                        .map_err(|error| DataFusionError::External(Box::new(error)))?
-                        .map_err(|error| at(statement, create.name_position, error.to_string()))?;
-                    let directory = history.dir.to_string_lossy().into_owned();
-                    context
-                        .register_parquet(
-                            create.name.clone(),
-                            directory,
-                            ParquetReadOptions::default(),
-                        )
-                        .await?;
-                    return Ok(());
-                }
-                ShopPart::Events {
-                    shop: config,
-                    first,
-                } => shop = Some(generator(config, first)),
-            }
+        let known = self.session.setting_names();
+        if !known.iter().any(|name| name == key) && !key.starts_with("datafusion.runtime.") {
+            let error = at(statement, set.key.position, format!("unknown setting '{key}'"));
+            return Err(match nearest(key, known.iter().map(String::as_str)) {
+                Some(near) => error.with_help(format!("did you mean `{near}`?")),
+                None => error.with_help("SHOW ALL lists the settings"),
+            });
         }
-        let own = ["connector", "event_time_field", "part", "seed"];
-        let of_shop = |key: &str| shop.is_some() && key == "rows";
-        for (key, value) in options.iter() {
-            if !(key == own[0]
-                || key == own[1]
-                || (shop.is_some() && own.contains(&key))
-                || of_shop(key))
-            {
-                spec.options.insert(key.to_owned(), value.text.clone());
-            }
-        }
-        let table = match shop {
-            Some(events) => ConnectorTable::generator(&spec, events),
-            None => ConnectorTable::create(&spec),
-        };
-        let table = table.map_err(|error| table_error(statement, create, error))?;
-        let table = Arc::new(table);
-        if exists {
-            context.deregister_table(create.name.clone())?;
-        }
-        context.register_table(
-            create.name.clone(),
-            Arc::new(DeclaredTable::new(Arc::clone(&table))),
-        )?;
-        self.tables.insert(name, table);
-        Ok(())
+        let done = self.session.assign(key, &set.value.text).await;
+        done.map_err(|error| at(statement, set.value.position, statement.locate(&error).what))
     }
 
     /// `CREATE JOB`.
     pub(crate) async fn create_job(
-        &self,
+        &mut self,
         statement: &Statement,
         create: &CreateJob,
     ) -> Result<AppJob, NeptuneError> {
-        let options = job_options(&create.options)?;
+        let options = JobOptions::read(&create.options)?;
         let name = create.name.text.clone();
+        if !self.created.insert(name.clone()) {
+            let what = format!("there is a job '{name}' already");
+            return Err(at(statement, create.name.position, what).into());
+        }
         match &create.body {
             JobBody::Insert(insert) => self.insert(statement, insert, name, &options).await,
             JobBody::Query(query) => self.query(statement, query, name, &options).await,
@@ -169,28 +103,83 @@ impl<'a> Planner<'a> {
 
     /// `INSERT`, on its own.
     pub(crate) async fn plain_insert(
-        &self,
+        &mut self,
         statement: &Statement,
         insert: &Insert,
     ) -> Result<AppJob, NeptuneError> {
-        let name = self
-            .session
-            .options()
-            .job_settings(&format!("insert_{}", insert.table))
-            .name;
-        self.insert(statement, insert, name, &JobOptions::default())
-            .await
+        let name = self.unused_name(&format!("insert_{}", insert.table));
+        self.insert(statement, insert, name, &JobOptions::default()).await
     }
 
     /// A query whose rows go to the caller.
     pub(crate) async fn plain_query(
-        &self,
+        &mut self,
         statement: &Statement,
         query: &SqlStatement,
     ) -> Result<AppJob, NeptuneError> {
-        let name = self.session.options().job_settings("query").name;
-        self.query(statement, query, name, &JobOptions::default())
-            .await
+        let name = self.unused_name("query");
+        self.query(statement, query, name, &JobOptions::default()).await
+    }
+
+    /// `COPY … TO …`, which DataFusion runs.
+    pub(crate) async fn copy(
+        &mut self,
+        statement: &Statement,
+        copy: &SqlStatement,
+    ) -> Result<AppJob, NeptuneError> {
+        let name = self.unused_name("copy");
+        let what = "a file made by COPY cannot take the rows of a stream";
+        let options = JobOptions::default();
+        self.by_engine(statement, copy, name, &options, at(statement, statement.position, what)).await
+    }
+
+    /// A statement that takes effect at once, such as `CREATE VIEW`.
+    pub(crate) async fn define(
+        &self,
+        statement: &Statement,
+        sql: &SqlStatement,
+    ) -> Result<(), NeptuneError> {
+        let located = |error| statement.locate(&error);
+        let state = self.session.context().state();
+        let plan = state.statement_to_plan(sql.clone()).await.map_err(located)?;
+        if let LogicalPlan::Ddl(
+            DdlStatement::CreateMemoryTable(_) | DdlStatement::CreateView(_),
+        ) = &plan
+        {
+            self.check_columns_known(statement, &state, sql).await?;
+        }
+        if let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(create)) = &plan
+            && let Some(table) = self.first_filled(&create.input).map_err(located)?
+        {
+            let what = format!(
+                "table '{table}' is filled by a job, which runs after this statement has taken effect"
+            );
+            let help = "create the table WITH (connector = 'memory') and fill it with INSERT INTO";
+            return Err(at(statement, statement.position, what).with_help(help).into());
+        }
+        Ok(self.session.run_plan(plan).await.map_err(located)?)
+    }
+
+    /// Checks what can only be said when the whole file is known; gives the number that tells this run from others.
+    ///
+    /// # Errors
+    /// For data files that are not there and that no job writes.
+    pub(crate) fn finish(self) -> Result<u64, DialectError> {
+        for table in self.read.iter().filter(|table| !table.is_filled()) {
+            table.connector().batch_table().map_err(|error| table.fault(error))?;
+        }
+        Ok(self.run)
+    }
+
+    /// A name for a job that the file gives none. It names the job's writes, too: jobs of one name would replace
+    /// each other's rows.
+    fn unused_name(&mut self, otherwise: &str) -> String {
+        let base = self.session.options().job_settings(otherwise).name;
+        let numbered = (2_u64..).map(|number| format!("{base}_{number}"));
+        let mut candidates = std::iter::once(base.clone()).chain(numbered);
+        let unused = candidates.find(|name| !self.names.contains(name)).unwrap_or(base);
+        self.names.insert(unused.clone());
+        unused
     }
 
     fn settings(&self, name: &str, options: &JobOptions) -> JobSettings {
@@ -204,128 +193,79 @@ impl<'a> Planner<'a> {
         }
     }
 
-    fn state(&self, settings: &JobSettings) -> Result<SessionState, NeptuneError> {
+    fn state(&self, class: Class) -> Result<SessionState, NeptuneError> {
         let mut state = self.session.context().state();
         state
             .config_mut()
             .options_mut()
-            .set("neptune.job.class", settings.class.name())?;
+            .set("neptune.job.class", class.name())?;
         Ok(state)
     }
 
     async fn query(
-        &self,
+        &mut self,
         statement: &Statement,
         query: &SqlStatement,
         name: String,
         options: &JobOptions,
     ) -> Result<AppJob, NeptuneError> {
         let settings = self.settings(&name, options);
-        let state = self.state(&settings)?;
-        let plan = plan(statement, &state, query).await?;
-        let bound = bind(plan, settings.class).map_err(|e| statement.locate(&e))?;
+        let state = self.state(settings.class)?;
+        let plan = self.plan(statement, &state, query).await?;
+        let bound = bind(statement, plan, settings.class)?;
         if !bound.sources.is_empty() {
             let what = "this query reads a stream, and a query that returns its rows has to end";
             let help = "write INSERT INTO a table with connector = 'console' or 'memory'";
-            return Err(at(statement, statement.position, what)
-                .with_help(help)
-                .into());
+            return Err(at(statement, statement.position, what).with_help(help).into());
         }
-        let repeat = repeat(statement, options)?;
-        let work = BatchJob {
-            settings,
-            state,
-            plan: bound.plan,
-            pinned: bound.pinned,
-            target: Target::Caller,
-            repeat,
-        };
-        Ok(AppJob::new(name, Work::Batch(Arc::new(work))))
+        self.batch(statement, options, settings, state, bound, Target::Caller)
     }
 
     async fn insert(
-        &self,
+        &mut self,
         statement: &Statement,
         insert: &Insert,
         name: String,
         options: &JobOptions,
     ) -> Result<AppJob, NeptuneError> {
-        let settings = self.settings(&name, options);
-        let state = self.state(&settings)?;
-        let Some(table) = self.tables.get(&insert.table.to_string()) else {
+        let Some(target) = self.declared(&insert.table).await else {
             // A table of DataFusion's own: it plans the whole statement, or says that there is none.
-            let plan = plan(statement, &state, &insert.statement).await?;
-            let bound = bind(plan, settings.class).map_err(|e| statement.locate(&e))?;
-            if !bound.sources.is_empty() {
-                let what = format!("'{}' cannot take the rows of a stream", insert.table);
-                let help = "declare it with CREATE TABLE … WITH (connector = 'filesystem', …)";
-                return Err(at(statement, insert.table_position, what)
-                    .with_help(help)
-                    .into());
-            }
-            let repeat = repeat(statement, options)?;
-            let settings = JobSettings {
-                killable: false,
-                ..settings
-            };
-            let work = BatchJob {
-                settings,
-                state,
-                plan: bound.plan,
-                pinned: bound.pinned,
-                target: Target::Engine,
-                repeat,
-            };
-            return Ok(AppJob::new(name, Work::Batch(Arc::new(work))));
+            let what = format!("'{}' cannot take the rows of a stream", insert.table);
+            let help = "declare it with CREATE TABLE … WITH (connector = 'filesystem', …)";
+            let refused = at(statement, insert.table_position, what).with_help(help);
+            let job = self.by_engine(statement, &insert.statement, name, options, refused).await?;
+            self.filled.insert(self.full_name(&insert.table));
+            return Ok(job);
         };
-        let plan = plan(statement, &state, &insert.query).await?;
-        let plan = shaped(plan, table, insert, statement)?;
+        let settings = self.settings(&name, options);
+        let state = self.state(settings.class)?;
+        let table = target.connector();
         let sink = table
-            .open_sink(&self.console)
+            .open_sink(&self.options.console)
             .map_err(|error| at(statement, insert.table_position, error.to_string()))?;
-        let bound = bind(plan, settings.class).map_err(|e| statement.locate(&e))?;
+        let plan = self.plan(statement, &state, &insert.query).await?;
+        let plan = shaped(plan, table, insert, statement)?;
+        let bound = bind(statement, plan, settings.class)?;
         let streams = reads_stream(&bound.plan, &is_stream)
             .map_err(|error| at(statement, statement.position, error.to_string()))?;
+        target.fill();
+        self.filled.insert(self.full_name(&insert.table));
         if !streams {
-            let mode = if insert.overwrite {
-                WriteMode::Overwrite
-            } else {
-                WriteMode::Append
+            let mode = match insert.overwrite {
+                true => WriteMode::Overwrite,
+                false => WriteMode::Append,
             };
-            let work = BatchJob {
-                settings,
-                state,
-                plan: bound.plan,
-                pinned: bound.pinned,
-                target: Target::Sink(sink, mode),
-                repeat: repeat(statement, options)?,
-            };
-            return Ok(AppJob::new(name, Work::Batch(Arc::new(work))));
+            let target = Target::Sink(sink, mode);
+            return self.batch(statement, options, settings, state, bound, target);
         }
         if insert.overwrite {
             let what = "a stream job adds rows, it cannot OVERWRITE its table";
             return Err(at(statement, insert.table_position, what).into());
         }
-        if options.every.is_some() {
-            let what =
-                format!("job '{name}' reads a stream: it runs all the time, not every so often");
-            return Err(at(statement, statement.position, what)
-                .with_help("use trigger = '50 ms'")
-                .into());
-        }
-        let trigger = match options.trigger {
-            None => Trigger::AsFastAsPossible,
-            Some(JobTrigger::MicroBatch(trigger)) => trigger,
-            Some(JobTrigger::AtEnd) => {
-                let what = format!(
-                    "job '{name}' reads a stream and cannot wait for the end of the others"
-                );
-                return Err(at(statement, statement.position, what).into());
-            }
-        };
+        let trigger = options.micro_batches(statement)?;
         let plan = state
             .optimize(&bound.plan)
-            .map_err(|e| statement.locate(&e))?;
+            .map_err(|error| statement.locate(&error))?;
         let query = StreamQuery {
             name: name.clone(),
             state,
@@ -337,193 +277,130 @@ impl<'a> Planner<'a> {
             limits: options.limits,
             run: self.run,
         };
-        let settings = JobSettings {
-            killable: false,
-            ..settings
-        };
+        let settings = JobSettings { killable: false, ..settings };
         Ok(AppJob::new(name, Work::Stream(Arc::new(query), settings)))
     }
 
-    /// The number that tells this run from others.
-    pub(crate) fn run(&self) -> u64 {
-        self.run
+    /// A batch job whose rows DataFusion's own plan writes; `streams` is the error if it reads a stream.
+    async fn by_engine(
+        &mut self,
+        statement: &Statement,
+        sql: &SqlStatement,
+        name: String,
+        options: &JobOptions,
+        streams: DialectError,
+    ) -> Result<AppJob, NeptuneError> {
+        let settings = JobSettings { killable: false, ..self.settings(&name, options) };
+        let state = self.state(settings.class)?;
+        let plan = self.plan(statement, &state, sql).await?;
+        let bound = bind(statement, plan, settings.class)?;
+        if !bound.sources.is_empty() {
+            return Err(streams.into());
+        }
+        self.batch(statement, options, settings, state, bound, Target::Engine)
     }
-}
 
-async fn plan(
-    statement: &Statement,
-    state: &SessionState,
-    sql: &SqlStatement,
-) -> Result<LogicalPlan, NeptuneError> {
-    state
-        .statement_to_plan(sql.clone())
-        .await
-        .map_err(|error| statement.locate(&error).into())
+    fn batch(
+        &mut self,
+        statement: &Statement,
+        options: &JobOptions,
+        settings: JobSettings,
+        state: SessionState,
+        bound: Bound,
+        target: Target,
+    ) -> Result<AppJob, NeptuneError> {
+        self.read.extend(bound.tables);
+        let name = settings.name.clone();
+        let work = BatchJob {
+            settings,
+            state,
+            plan: bound.plan,
+            pinned: bound.pinned,
+            target,
+            repeat: options.repeat(statement)?,
+        };
+        Ok(AppJob::new(name, Work::Batch(Arc::new(work))))
+    }
+
+    async fn plan(
+        &self,
+        statement: &Statement,
+        state: &SessionState,
+        sql: &SqlStatement,
+    ) -> Result<LogicalPlan, NeptuneError> {
+        self.check_columns_known(statement, state, sql).await?;
+        let plan = state.statement_to_plan(sql.clone()).await;
+        Ok(plan.map_err(|error| statement.locate(&error))?)
+    }
+
+    /// Refuses to read a declared table that cannot be read or whose columns nobody knows yet, which DataFusion would
+    /// take for a table without columns.
+    async fn check_columns_known(
+        &self,
+        statement: &Statement,
+        state: &SessionState,
+        sql: &SqlStatement,
+    ) -> Result<(), DialectError> {
+        let read = state.resolve_table_references(sql);
+        for name in read.map_err(|error| statement.locate(&error))? {
+            let Some(table) = self.declared(&name).await else {
+                continue;
+            };
+            let connector = table.connector();
+            let can = connector.capabilities();
+            if can.source && !can.table {
+                continue;
+            }
+            // Also looks once more for files to read the columns off.
+            let readable = connector.batch_table();
+            if !can.table || connector.schema().is_none() {
+                readable.map_err(|error| table.fault(error))?;
+            }
+            if connector.schema().is_none() {
+                let what = format!("table '{name}' is read before its columns are known");
+                let help = "give CREATE TABLE a column list, or put the INSERT that fills it first";
+                return Err(at(statement, statement.position, what).with_help(help));
+            }
+        }
+        Ok(())
+    }
+
+    /// The declared table of that name, if it is one.
+    async fn declared(&self, name: &TableReference) -> Option<DeclaredTable> {
+        let provider: Arc<dyn TableProvider> =
+            self.session.context().table_provider(name.clone()).await.ok()?;
+        provider.downcast_ref::<DeclaredTable>().cloned()
+    }
+
+    /// The first table that `plan` reads and a job is going to fill.
+    fn first_filled(
+        &self,
+        plan: &LogicalPlan,
+    ) -> Result<Option<String>, datafusion::common::DataFusionError> {
+        let mut found = None;
+        plan.apply_with_subqueries(|node| {
+            if let LogicalPlan::TableScan(scan) = node
+                && self.filled.contains(&self.full_name(&scan.table_name))
+            {
+                found = Some(scan.table_name.to_string());
+                return Ok(TreeNodeRecursion::Stop);
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })?;
+        Ok(found)
+    }
+
+    fn full_name(&self, table: &TableReference) -> String {
+        let state = self.session.context().state_ref();
+        let state = state.read();
+        let catalog = &state.config_options().catalog;
+        let full = table
+            .clone()
+            .resolve(&catalog.default_catalog, &catalog.default_schema);
+        full.to_string()
+    }
 }
 
 fn at(statement: &Statement, position: Position, what: impl Into<String>) -> DialectError {
     statement.source().error(position, what)
-}
-
-/// Puts an error about a declaration at the option it is about.
-fn table_error(statement: &Statement, create: &CreateTable, error: StreamError) -> DialectError {
-    let value = |key: &str| create.options.get(key).map(|value| value.value_position);
-    let position = match &error {
-        StreamError::UnknownOption { key, .. } => create.options.get(key).map(|v| v.key_position),
-        StreamError::Option { key, .. } => value(key),
-        StreamError::UnknownFormat { .. } => value("format"),
-        StreamError::UnknownConnector { .. } | StreamError::MissingOption { .. } => {
-            Some(create.connector.position)
-        }
-        StreamError::NotYet { what, .. } if what.starts_with("format") => value("format"),
-        StreamError::NotYet { .. } => Some(create.connector.position),
-        StreamError::Io { .. } => value("path"),
-        _ => None,
-    };
-    at(
-        statement,
-        position.unwrap_or(create.name_position),
-        error.to_string(),
-    )
-}
-
-/// The query's columns as the table has them: in its order, of its types, and NULL where none is given.
-fn shaped(
-    plan: LogicalPlan,
-    table: &ConnectorTable,
-    insert: &Insert,
-    statement: &Statement,
-) -> Result<LogicalPlan, NeptuneError> {
-    let columns = plan.schema().columns();
-    let Some(schema) = table.schema() else {
-        let schema = Arc::new(plan.schema().as_arrow().clone());
-        table
-            .set_schema(schema)
-            .map_err(|error| at(statement, insert.table_position, error.to_string()))?;
-        return Ok(plan);
-    };
-    let names: Vec<&str> = if insert.columns.is_empty() {
-        schema
-            .fields()
-            .iter()
-            .map(|field| field.name().as_str())
-            .collect()
-    } else {
-        insert
-            .columns
-            .iter()
-            .map(|column| column.text.as_str())
-            .collect()
-    };
-    for column in &insert.columns {
-        if schema.field_with_name(&column.text).is_err() {
-            let what = format!("table '{}' has no column '{}'", insert.table, column.text);
-            return Err(at(statement, column.position, what).into());
-        }
-    }
-    if names.len() != columns.len() {
-        let what = format!(
-            "the query has {} columns and table '{}' takes {}: {}",
-            columns.len(),
-            insert.table,
-            names.len(),
-            names.join(", ")
-        );
-        return Err(at(statement, insert.table_position, what).into());
-    }
-    let shape: Vec<Expr> = schema
-        .fields()
-        .iter()
-        .map(|field| {
-            let given = names.iter().position(|name| name == field.name());
-            let value = given.map_or_else(|| lit(ScalarValue::Null), |at| col(columns[at].clone()));
-            cast(value, field.data_type().clone()).alias(field.name())
-        })
-        .collect();
-    let shaped = LogicalPlanBuilder::from(plan)
-        .project(shape)
-        .and_then(LogicalPlanBuilder::build);
-    Ok(shaped.map_err(|error| statement.locate(&error))?)
-}
-
-fn repeat(statement: &Statement, options: &JobOptions) -> Result<Repeat, DialectError> {
-    Ok(match (options.every, options.trigger) {
-        (Some(every), None) => Repeat::Every(every),
-        (None, Some(JobTrigger::AtEnd)) => Repeat::AtEnd,
-        (None, None) => Repeat::Once,
-        (Some(_), Some(_)) => {
-            return Err(at(
-                statement,
-                statement.position,
-                "give either `every` or `trigger`",
-            ));
-        }
-        (None, Some(JobTrigger::MicroBatch(_))) => {
-            let what = "this job reads no stream, so it has no micro-batches to trigger";
-            let help = "use every = '30 s' to repeat it, or trigger = 'end' to run it when all others have ended";
-            return Err(at(statement, statement.position, what).with_help(help));
-        }
-    })
-}
-
-fn job_options(given: &Options) -> Result<JobOptions, DialectError> {
-    let mut given = given.clone();
-    let mut options = JobOptions {
-        class: given
-            .one_of("class", &["stream", "batch"])?
-            .map(|name| match name {
-                "stream" => Class::Stream,
-                _ => Class::Batch,
-            }),
-        every: given.duration("every")?,
-        ..JobOptions::default()
-    };
-    if let Some(text) = given.str("priority") {
-        let parsed = text
-            .parse()
-            .map_err(|_| given.bad_value("priority", "a whole number"))?;
-        options.priority = Some(parsed);
-    }
-    if let Some(weight) = given.u64("weight")? {
-        let fits = u32::try_from(weight).ok().filter(|weight| *weight > 0);
-        options.weight =
-            Some(fits.ok_or_else(|| given.bad_value("weight", "a number of at least 1"))?);
-    }
-    options.limits.max_rows = given.u64("max_rows_per_trigger")?;
-    options.limits.max_files = given.u64("max_files_per_trigger")?;
-    let trigger = given
-        .get("trigger")
-        .map(|value| value.text.to_ascii_lowercase());
-    options.trigger = match trigger.as_deref() {
-        None => None,
-        Some("end") => Some(JobTrigger::AtEnd),
-        Some("once") => Some(JobTrigger::MicroBatch(Trigger::Once)),
-        Some("available_now") => Some(JobTrigger::MicroBatch(Trigger::AvailableNow)),
-        Some("as_fast_as_possible") => Some(JobTrigger::MicroBatch(Trigger::AsFastAsPossible)),
-        Some(text) => match crate::dialect::parse_duration(text) {
-            Some(every) => Some(JobTrigger::MicroBatch(Trigger::Interval(every))),
-            None => {
-                let what =
-                    "a time such as '50 ms', or as_fast_as_possible, once, available_now or end";
-                return Err(given.bad_value("trigger", what));
-            }
-        },
-    };
-    given.str("trigger");
-    if let Some(mode) = given.one_of("output_mode", &["append", "update", "complete"])?
-        && mode != "append"
-    {
-        return Err(given.bad_value(
-            "output_mode",
-            "'append'; the others come with windows and state",
-        ));
-    }
-    if given.str("checkpoint").is_some() {
-        return Err(given.bad_value(
-            "checkpoint",
-            "left out: checkpoints come with windows and state",
-        ));
-    }
-    given.finish()?;
-    Ok(options)
 }

@@ -3,17 +3,19 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use datafusion::arrow::json::ArrayWriter;
+use datafusion::arrow::json::WriterBuilder;
+use datafusion::arrow::json::writer::JsonArray;
 use datafusion::arrow::record_batch::RecordBatch;
 use futures::stream::{FuturesUnordered, StreamExt};
-use neptune_sched::Nanos;
+use neptune_exec::TaskError;
 use neptune_stream::{STOP_PATIENCE, StreamQuery};
 use tokio::sync::watch;
+use tokio::task::JoinError;
 
-use super::job::{AppJob, AppJobState, BatchJob, Repeat, Work};
-use super::{Application, Step, Summary, batch};
+use super::batch::{Pass, RunningPass};
+use super::job::{AppJob, AppJobState, BatchJob, Repeat, Target, Work};
+use super::{Application, Step, Summary};
 use crate::error::NeptuneError;
-use crate::handle::JobHandle;
 
 /// How a job came to its end.
 enum End {
@@ -23,39 +25,33 @@ enum End {
 
 impl Application {
     /// Runs all jobs and returns when those that have an end have ended, one has failed, or `stop` becomes true;
-    /// the rest is then told to stop, and `trigger = 'end'` jobs run.
+    /// the rest is then told to stop, and `trigger = 'end'` jobs run. A repeating job makes at least one pass, unless it
+    /// is stopped.
     pub async fn run(&self, stop: watch::Receiver<bool>) -> Summary {
         let begun = Instant::now();
         let (halt, halted) = watch::channel(false);
         let mut running = FuturesUnordered::new();
-        let mut awaited = 0_usize;
+        let (mut awaited, mut bounded, mut querying) = (0_usize, 0_usize, false);
         let mut failed = false;
         let mut steps = self.steps.iter().peekable();
         let mut stopping = stop.clone();
         loop {
-            // Start everything up to the next query; the query itself waits for the bounded work before it.
-            while let Some(Step::Start(job)) = steps.peek() {
-                steps.next();
-                if !is_at_end(job) {
-                    awaited += usize::from(job.is_awaited());
-                    running.push(self.run_job(job, halted.clone()));
+            // A query waits for what is bounded before it, and what is after it waits for the query.
+            while let Some(step) = steps
+                .next_if(|step| !querying && (bounded == 0 || matches!(step, Step::Start(_))))
+            {
+                let job = step.job();
+                if job.is_at_end() {
+                    continue;
                 }
+                querying = matches!(step, Step::Query(_));
+                awaited += usize::from(job.is_awaited());
+                bounded += usize::from(job.is_bounded());
+                let halted = halted.clone();
+                running.push(async move { (step, self.run_job(job, halted).await) });
             }
-            let waits_for_query = matches!(steps.peek(), Some(Step::Query(_)));
-            if failed || *stop.borrow() {
-                break;
-            }
-            let bounded = running_bounded(&self.steps);
-            if waits_for_query && bounded == 0 {
-                if let Some(Step::Query(query)) = steps.next() {
-                    failed |= !self.query(query).await;
-                }
-                continue;
-            }
-            // With no awaited jobs left but repeating ones, and some to begin with, the work is done.
-            let repeating = self.jobs().any(|job| !job.is_awaited() && !is_at_end(job));
-            let only_repeating = repeating && !self.jobs().any(|job| job.is_awaited());
-            if awaited == 0 && !only_repeating {
+            let over = steps.peek().is_none() && awaited == 0 && self.may_end();
+            if failed || over || *stop.borrow() {
                 break;
             }
             tokio::select! {
@@ -67,30 +63,36 @@ impl Application {
                     }
                     break;
                 }
-                ended = running.next() => match ended {
-                    Some((job, ok)) => {
-                        awaited -= usize::from(job.is_awaited());
-                        failed |= !ok;
-                    }
-                    None => break,
-                },
+                Some((step, ok)) = running.next() => {
+                    awaited -= usize::from(step.job().is_awaited());
+                    bounded -= usize::from(step.job().is_bounded());
+                    querying &= !matches!(step, Step::Query(_));
+                    failed |= !ok;
+                }
+                () = self.passed.notified() => {}
             }
         }
         // All receivers live in `running`.
         let _ = halt.send(true);
         let rest = async {
-            while let Some((_, ok)) = running.next().await {
-                failed |= !ok;
+            let mut ok = true;
+            while let Some((_, ended_well)) = running.next().await {
+                ok &= ended_well;
             }
+            ok
         };
-        if tokio::time::timeout(STOP_PATIENCE, rest).await.is_err() {
-            tracing::warn!("some jobs did not stop within {STOP_PATIENCE:?}; they are cancelled");
-        }
+        failed |= !tokio::time::timeout(STOP_PATIENCE, rest).await.unwrap_or(false);
         drop(running);
         for job in self.jobs() {
-            if is_at_end(job) && !failed {
-                failed |= !self.query(job).await;
+            job.give_up_waiting();
+        }
+        // Told by nobody to stop: whoever interrupts the application has to end the process.
+        let (_never, go_on) = watch::channel(false);
+        for job in self.jobs().filter(|job| job.is_at_end()) {
+            if failed {
+                break;
             }
+            failed |= !self.run_job(job, go_on.clone()).await;
         }
         Summary {
             status: if failed { "failed" } else { "ok" },
@@ -100,11 +102,16 @@ impl Application {
         }
     }
 
-    async fn run_job<'a>(
-        &'a self,
-        job: &'a Arc<AppJob>,
-        halted: watch::Receiver<bool>,
-    ) -> (&'a Arc<AppJob>, bool) {
+    /// Whether the application may end when no job is awaited any more: not before each repeating job has made a pass,
+    /// and never by itself if there are only repeating ones.
+    fn may_end(&self) -> bool {
+        let mut repeating = self.jobs().filter(|job| job.is_repeating()).peekable();
+        let only_repeating = repeating.peek().is_some() && !self.jobs().any(|job| job.is_awaited());
+        !only_repeating && repeating.all(|job| job.status.lock().passes > 0)
+    }
+
+    /// Runs a job to its end; false if it failed.
+    async fn run_job(&self, job: &Arc<AppJob>, halted: watch::Receiver<bool>) -> bool {
         {
             let mut status = job.status.lock();
             status.state = AppJobState::Running;
@@ -131,7 +138,7 @@ impl Application {
                 let _guard = AbortOnDrop(driver.abort_handle());
                 let result = match driver.await {
                     Ok(result) => result.map_err(|error| NeptuneError::Engine(error.into())),
-                    Err(_) => Err(neptune_exec::TaskError::Shutdown.into()),
+                    Err(error) => Err(lost(error).into()),
                 };
                 job.pass_over(&runtime_job);
                 result.map(|()| {
@@ -144,7 +151,7 @@ impl Application {
             }
             Work::Batch(work) => self.run_batch(job, work, halted).await,
         };
-        (job, settle(job, ended))
+        settle(job, ended)
     }
 
     async fn run_batch(
@@ -159,20 +166,31 @@ impl Application {
             if *halted.borrow() {
                 return Ok(End::Stopped);
             }
-            let mut pass = batch::start(self.session.executor(), &job.name, work, self.run, number);
-            tokio::select! {
+            let started = Instant::now();
+            let mut pass =
+                RunningPass::start(self.session.executor(), &job.name, work, self.run, number);
+            let runtime_job = Arc::clone(pass.job());
+            job.status.lock().current = Some(Arc::clone(&runtime_job));
+            let ended = tokio::select! {
                 biased;
-                result = self.follow(job, &mut pass) => { result?; }
-                _ = halted.wait_for(|halt| *halt) => {
-                    // Nothing of an unfinished pass is visible: it is given up.
-                    pass.cancel();
-                    pass.job().drained().await;
-                    job.pass_over(&pass.job().clone());
-                    return Ok(End::Stopped);
-                }
+                ended = pass.ended() => Some(ended),
+                _ = halted.wait_for(|halt| *halt) => None,
+            };
+            let done = match ended {
+                Some(done) => Some(done),
+                // Nothing of an unfinished pass is visible, unless its commit has begun.
+                None => pass.give_up().await.map(|done| Ok(done?)),
+            };
+            job.pass_over(&runtime_job);
+            let whole = done.is_some();
+            if let Some(done) = done {
+                let done = done?;
+                job.book(&done, started.elapsed());
+                self.deliver(job, work, &done);
+                self.passed.notify_one();
             }
             let Repeat::Every(every) = work.repeat else {
-                break;
+                return Ok(if whole { End::Finished } else { End::Stopped });
             };
             let now = Instant::now();
             next = (next + every).max(now);
@@ -182,46 +200,18 @@ impl Application {
                 () = tokio::time::sleep_until(next.into()) => {}
             }
         }
-        Ok(End::Finished)
+        Ok(End::Stopped)
     }
 
-    /// Waits for one pass and books it.
-    async fn follow(
-        &self,
-        job: &Arc<AppJob>,
-        pass: &mut JobHandle<batch::Pass>,
-    ) -> Result<Vec<RecordBatch>, NeptuneError> {
-        let begun = Instant::now();
-        let runtime_job = Arc::clone(pass.job());
-        job.status.lock().current = Some(Arc::clone(&runtime_job));
-        let result = pass.await;
-        job.pass_over(&runtime_job);
-        let done = result?;
-        let mut status = job.status.lock();
-        status.passes += 1;
-        status.rows_in += done.rows_in;
-        status.rows_out += done.rows_out;
-        status
-            .latency
-            .record(Nanos(begun.elapsed().as_nanos() as u64));
-        Ok(done.batches)
-    }
-
-    /// Runs a job whose rows go to the caller, or one at the end; false if it failed.
-    async fn query(&self, job: &Arc<AppJob>) -> bool {
-        let Work::Batch(work) = &job.work else {
-            return true;
-        };
-        job.status.lock().state = AppJobState::Running;
-        let mut pass = batch::start(self.session.executor(), &job.name, work, self.run, 0);
-        let result = self.follow(job, &mut pass).await;
-        if let Ok(batches) = &result {
-            if work.repeat == Repeat::AtEnd {
-                self.find(batches);
-            }
-            (self.options.on_rows)(&job.name, batches);
+    /// Hands the rows of a pass to the caller, if they are for them.
+    fn deliver(&self, job: &AppJob, work: &BatchJob, pass: &Pass) {
+        if !matches!(work.target, Target::Caller) {
+            return;
         }
-        settle(job, result.map(|_| End::Finished))
+        if work.repeat == Repeat::AtEnd {
+            self.find(&pass.batches);
+        }
+        (self.options.on_rows)(&job.name, &pass.batches);
     }
 
     /// Takes the columns of a result of one row into the summary.
@@ -230,7 +220,8 @@ impl Application {
         if rows != 1 {
             return;
         }
-        let mut writer = ArrayWriter::new(Vec::new());
+        let writer = WriterBuilder::new().with_explicit_nulls(true);
+        let mut writer = writer.build::<_, JsonArray>(Vec::new());
         let written = batches.iter().try_for_each(|batch| writer.write(batch));
         if written.and_then(|()| writer.finish()).is_err() {
             return;
@@ -254,25 +245,16 @@ impl Drop for AbortOnDrop {
     }
 }
 
-fn is_at_end(job: &AppJob) -> bool {
-    matches!(&job.work, Work::Batch(batch) if batch.repeat == Repeat::AtEnd)
-}
-
-/// Jobs under way whose end can be waited for: everything but streams without end and repeating jobs.
-fn running_bounded(steps: &[Step]) -> usize {
-    steps
-        .iter()
-        .filter(|step| match step {
-            Step::Start(job) => {
-                let bounded = match &job.work {
-                    Work::Batch(batch) => batch.repeat == Repeat::Once,
-                    Work::Stream(query, _) => query.has_end(),
-                };
-                bounded && job.status.lock().state == AppJobState::Running
-            }
-            Step::Query(_) => false,
-        })
-        .count()
+/// What became of the loop of a stream job that did not come to its end.
+fn lost(error: JoinError) -> TaskError {
+    match error.try_into_panic() {
+        Ok(panic) => {
+            let text = panic.downcast_ref::<String>().cloned();
+            let text = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string));
+            TaskError::Panicked(text.unwrap_or_else(|| "no message".to_owned()))
+        }
+        Err(_) => TaskError::Shutdown,
+    }
 }
 
 /// Books how a job ended; false if it failed.

@@ -2,9 +2,12 @@
 //!
 //! DataFusion's `SortExec` (`sorts/sort.rs`, `ExternalSorter`) buffers its input and, when that ends, sorts every
 //! buffered batch and encodes its keys before the first row comes out: the streams of its runs are ready at
-//! once, so one poll of the merge (`sorts/merge.rs`, `initialize_all_partitions`) does all of it. Measured with 6 million
-//! rows: 78 to 103 ms in one poll. Here each batch is sorted when it arrives, in pieces that take about the
-//! target time, and each time the merge asks a run for its next 1,024 rows is a yield point.
+//! once, so one poll of the merge (`sorts/merge.rs`, `initialize_all_partitions`) does all of it, and with many columns each
+//! of its later polls takes more than a millisecond. Here each batch is sorted when it arrives, in pieces that
+//! take about twice the target time at most, and each time the merge asks a run for its next 1,024 rows is a yield point.
+//!
+//! Measured with 16 million rows in two partitions, processor time and longest stretch between yield points: one integer
+//! key 1.0 × and 13 → 0.7 ms, three keys 1.0 × and 89 → 2 ms, a string in six columns 1.0 × and 133 → 8 ms.
 //!
 //! What is left: sorting one piece, and between two yield points of a merge the building of one output batch.
 //! When memory runs out the runs are merged into a file, as `SortExec` does; the merge of several such files

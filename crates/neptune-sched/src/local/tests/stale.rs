@@ -43,7 +43,7 @@ fn unknown_jobs_and_ended_ones_take_no_tasks() {
     sched.hold_job(now, JobId(1), &mut actions);
     assert_eq!(sched.resume_job(now, JobId(1), &mut actions), 0);
     sched.end_job(JobId(1));
-    assert!(sched.handles(JobId(1)).is_empty() && !sched.is_polled(JobId(1)));
+    assert!(sched.handles(JobId(1)).is_empty() && sched.polled(JobId(1)).next().is_none());
     sched.add_job(JobId(1), super::script::spec("batch", &[]));
     let task = sched.add_task(now, JobId(1), |id| id).unwrap();
     sched.end_job(JobId(1));

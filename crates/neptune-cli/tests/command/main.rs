@@ -1,0 +1,12 @@
+//! The `neptune run` command as its users see it: the real binary on SQL files in directories of their own.
+
+// The lints that forbid these make an exception only for functions marked as tests.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod ends;
+mod files;
+mod history;
+mod refusals;
+mod stateful;
+mod summaries;
+mod support;

@@ -1,0 +1,32 @@
+//! Preemption by suspension (SoCC 2019): the batch task in the way stops at its next yield point, keeps its
+//! progress in memory and goes on, before new tasks start, when the stream task is done.
+//!
+//! Unlike the original, any higher class or priority preempts any lower one, not only priority exactly 1.
+
+use super::{Policy, PolicyName, Preemption, Rank, by_urgency, more_urgent};
+use crate::JobView;
+
+#[derive(Debug)]
+pub(super) struct Neptune;
+
+impl Policy for Neptune {
+    fn name(&self) -> PolicyName {
+        PolicyName::Neptune
+    }
+
+    fn rank(&self, job: &JobView) -> Rank {
+        by_urgency(job)
+    }
+
+    fn protects_batch(&self) -> bool {
+        true
+    }
+
+    fn preemption(&self) -> Preemption {
+        Preemption::Suspend
+    }
+
+    fn preempts(&self, newcomer: &JobView, victim: &JobView) -> bool {
+        more_urgent(newcomer, victim)
+    }
+}
