@@ -58,6 +58,13 @@ impl DeclaredTable {
         self.filled.load(Ordering::Relaxed)
     }
 
+    /// Malformed records that were skipped or set aside so far, by all jobs that read it.
+    pub(crate) fn malformed_records(&self) -> u64 {
+        // All sources of a table count together.
+        let source = self.table.open_source();
+        source.map_or(0, |source| source.malformed_records())
+    }
+
     /// A fault of the declaration that showed when the table was to be used.
     pub(crate) fn fault(&self, what: impl ToString) -> DialectError {
         let what = format!("table '{}': {}", self.table.name(), what.to_string());

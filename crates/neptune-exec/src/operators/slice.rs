@@ -5,67 +5,53 @@
 //! slicer hands out as many rows as the consumer last showed it can do within a target time, so that it
 //! comes back, and can be suspended, often enough. A consumer that is quick gets its batches untouched.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use datafusion::arrow::record_batch::RecordBatch;
 
-/// Rows in the first slice of a stream that starts slowly: few enough that a consumer of a millisecond per
-/// row shows itself within some milliseconds, while a quick one gets whole batches after three slices.
-pub const SLOW_START_ROWS: usize = 4;
+/// Rows in the first slice of a stream that starts slowly: a consumer of a millisecond per row shows itself in its
+/// first row, and a quick one gets whole batches after four slices.
+pub const SLOW_START_ROWS: usize = 1;
 
-/// A slice may be this many times longer than the last one.
+/// After a slice that was quick, the next may be this many times longer.
 const GROWTH: usize = 16;
 
-/// After this many shrinks in a row that did not make the consumer quicker, slicing is given up for a while.
-const STRIKES: u32 = 3;
+/// While a consumer is slow at any length, the next slice is this many times longer.
+const STEP: usize = 4;
 
-/// After this many slow slices of a single row, which cannot get shorter, a longer one is tried; doubles with each one that
-/// took longer for it, up to `LONGEST_PAUSE`.
-const FIRST_TRIAL: u32 = 8;
+/// A longer slice must take this much less time per row to be worth it.
+const WORTH: f64 = 1.5;
 
-/// When slices of this many rows do not take much longer than those of one row, slicing is given up for a while.
-const TRIAL_ROWS: usize = 32;
-
-/// For how many batches slicing is given up the first time; doubles each time, up to `LONGEST_PAUSE`.
-const FIRST_PAUSE: u32 = 16;
-const LONGEST_PAUSE: u32 = 4096;
+/// Slow slices of a settled length before a longer one is tried again; doubles each time up to the second number.
+const TRIALS: (u32, u32) = (16, 4096);
 
 /// Cuts batches into slices whose row count follows the time their consumer takes.
 ///
 /// The owner calls [`push`](Self::push) with a batch when [`is_empty`](Self::is_empty), hands
-/// [`next`](Self::next) to its consumer, and calls [`polled_again`](Self::polled_again) when the consumer is
-/// back for more. The time between the last two is taken as the consumer's work on that slice:
+/// [`next`](Self::next) to its consumer, and says with [`consumed_in`](Self::consumed_in) how long the consumer worked on
+/// the slice, if it knows.
 ///
-/// - longer than the target: the next slice is sized to take half the target by the measured time per row,
-///   and is at most half as long (never below one row);
-/// - shorter than a quarter of the target: the next slice may be up to sixteen times as long;
-/// - between: nothing changes.
-///
-/// The time may contain waiting (another input, a full channel, a suspension elsewhere). One such stretch
-/// costs a few short slices. When slices get shorter and the time does not, slicing cannot help, and the slicer hands
-/// out whole batches for a growing number of batches before it tries again. Slices of one row cannot show that by getting
-/// shorter; now and then one of two rows shows whether the time is the row's or the slice's.
+/// A consumer's time has a part for each slice, whatever its length (a regular expression compiled anew, say), and a
+/// part for each row. Only the second gets shorter with the slice. So the slicer starts with a row or a few and makes
+/// slices longer as long as that takes less time *per row*; then it settles for the length at which the rows take
+/// about half the target, or as long as the slice itself if that is more: slicing never costs much more than
+/// twice the time of whole batches. Times may contain other things than the consumer's work, so a settled length is tried
+/// anew now and then.
 #[derive(Debug)]
 pub struct AdaptiveSlicer {
     target: Duration,
     /// Most rows of the next slice.
     limit: usize,
     rest: Option<RecordBatch>,
-    /// When the last slice was handed out, and its rows; taken when it has been judged.
-    handed: Option<(Instant, usize)>,
-    /// Rows and time of the slice that last made the limit shrink.
-    shrunk_at: Option<(usize, Duration)>,
-    strikes: u32,
-    /// Slow slices of one row since the last trial, and how many it takes to the next.
-    singles: u32,
+    /// Rows of the last slice; taken when it has been judged.
+    handed: Option<usize>,
+    /// While lengths are tried: the last slow slice, its rows and time.
+    trying: Option<(usize, Duration)>,
+    /// How long a slice of the settled length may take before it is made shorter; none while lengths are tried.
+    settled: Option<Duration>,
+    /// Slow slices since lengths were last tried, and how many it takes to the next trial.
+    slow: u32,
     next_trial: u32,
-    /// The shortest time of those slices.
-    single: Option<Duration>,
-    /// Whether longer slices than they need be are being tried.
-    trial: bool,
-    /// Batches left to hand out whole, and how many it will be the next time.
-    pause: u32,
-    next_pause: u32,
 }
 
 impl AdaptiveSlicer {
@@ -77,14 +63,10 @@ impl AdaptiveSlicer {
             limit: first_rows.max(1),
             rest: None,
             handed: None,
-            shrunk_at: None,
-            strikes: 0,
-            singles: 0,
-            next_trial: FIRST_TRIAL,
-            single: None,
-            trial: false,
-            pause: 0,
-            next_pause: FIRST_PAUSE,
+            trying: None,
+            settled: None,
+            slow: 0,
+            next_trial: TRIALS.0,
         }
     }
 
@@ -95,11 +77,7 @@ impl AdaptiveSlicer {
 
     /// Most rows of the next slice; `usize::MAX` when batches pass untouched.
     pub fn limit(&self) -> usize {
-        if self.pause > 0 {
-            usize::MAX
-        } else {
-            self.limit
-        }
+        self.limit
     }
 
     /// Gives the slicer its next batch. To be called when it [is empty](Self::is_empty): a batch that was
@@ -109,40 +87,27 @@ impl AdaptiveSlicer {
             self.rest.is_none(),
             "pushed before the last batch was handed out"
         );
-        self.pause = self.pause.saturating_sub(1);
         self.rest = Some(batch);
     }
 
     /// The next slice, or `None` when a batch must be pushed first. Pieces of one batch are about equally long.
-    pub fn next(&mut self, now: Instant) -> Option<RecordBatch> {
+    pub fn next(&mut self) -> Option<RecordBatch> {
         let batch = self.rest.take()?;
-        let (rows, limit) = (batch.num_rows(), self.limit());
-        if rows <= limit {
-            self.handed = Some((now, rows));
+        let rows = batch.num_rows();
+        if rows <= self.limit {
+            self.handed = Some(rows);
             return Some(batch);
         }
-        let len = rows.div_ceil(rows.div_ceil(limit));
-        self.handed = Some((now, len));
+        let len = rows.div_ceil(rows.div_ceil(self.limit));
+        self.handed = Some(len);
         self.rest = Some(batch.slice(len, rows - len));
         Some(batch.slice(0, len))
     }
 
-    /// The consumer is back: judges the time since the last [`next`](Self::next). A second call for the
-    /// same slice does nothing.
-    pub fn polled_again(&mut self, now: Instant) {
-        if let Some((at, rows)) = self.handed.take()
-            && rows > 0
-            && self.pause == 0
-        {
-            self.judge(rows, now.saturating_duration_since(at));
-        }
-    }
-
-    /// As [`polled_again`](Self::polled_again), where the owner measured the consumer's time itself.
+    /// Says how long the consumer worked on the last slice. A second call for the same slice does nothing.
     pub fn consumed_in(&mut self, took: Duration) {
-        if let Some((_, rows)) = self.handed.take()
+        if let Some(rows) = self.handed.take()
             && rows > 0
-            && self.pause == 0
         {
             self.judge(rows, took);
         }
@@ -150,82 +115,69 @@ impl AdaptiveSlicer {
 
     fn judge(&mut self, rows: usize, took: Duration) {
         if took <= self.target {
-            self.strikes = 0;
-            self.shrunk_at = None;
-            self.end_trial(FIRST_TRIAL);
+            self.trying = None;
             if took < self.target / 4 {
-                let grown = rows.saturating_mul(GROWTH).min(self.fitting(rows, took));
+                self.settled = None;
+                let most = self.target.as_secs_f64() / 2.0 / took.as_secs_f64().max(1e-9);
+                let grown = rows.saturating_mul(GROWTH).min((rows as f64 * most) as usize);
                 self.limit = self.limit.max(grown);
             }
             return;
         }
-        if self.is_tried(rows, took) {
+        self.slow += 1;
+        if let Some(allowed) = self.settled {
+            if took > allowed * 2 && rows > 1 {
+                // Rows have become slower, or this was a stray: shorter slices will tell.
+                self.limit = (rows / 2).max(1);
+            } else if self.slow >= self.next_trial {
+                self.next_trial = (self.next_trial * 2).min(TRIALS.1);
+                self.try_longer(rows, took, 2);
+            }
             return;
         }
-        let in_vain = self
-            .shrunk_at
-            .is_some_and(|(before, time)| rows * 2 <= before && took * 2 > time);
-        if in_vain {
-            self.strikes += 1;
-            if self.strikes == STRIKES {
-                self.give_up();
-                return;
+        let Some((before, time)) = self.trying else {
+            // The first slow one: is it the rows, or the slice? A shorter one tells, or else a longer one.
+            if rows > 1 {
+                self.trying = Some((rows, took));
+                self.limit = (rows / STEP).max(1);
+            } else {
+                self.try_longer(rows, took, 2);
             }
-        } else if self.shrunk_at.is_some() {
-            self.strikes = 0;
-            self.next_pause = FIRST_PAUSE;
-        }
-        self.shrunk_at = Some((rows, took));
-        self.limit = self.fitting(rows, took).min(rows / 2).max(1);
-    }
-
-    /// Judges a slow slice as far as it shows whether single rows are worth it; gives whether that was all to be judged.
-    fn is_tried(&mut self, rows: usize, took: Duration) -> bool {
-        if rows == 1 {
-            self.single = Some(self.single.map_or(took, |single| single.min(took)));
-            self.singles += 1;
-            if self.singles >= self.next_trial {
-                self.trial = true;
-                self.limit = self.limit.max(2);
-            }
-            return self.trial;
-        }
-        let Some(single) = self.single.filter(|_| self.trial) else {
-            return false;
+            return;
         };
-        if took > single.mul_f64((rows + 1) as f64 / 2.0) {
-            // At least half of the time is the rows'.
-            self.limit = 1;
-            self.end_trial((self.next_trial * 2).min(LONGEST_PAUSE));
-        } else if rows >= TRIAL_ROWS {
-            self.give_up();
+        let per_row = |rows: usize, time: Duration| time.as_secs_f64() / rows as f64;
+        let shorter = (rows < before).then_some(((rows, took), (before, time)));
+        let ((few, few_took), (many, many_took)) = shorter.unwrap_or(((before, time), (rows, took)));
+        if many == few {
+            self.try_longer(rows, took, 2);
+        } else if per_row(many, many_took) * WORTH < per_row(few, few_took) {
+            // Longer slices are worth it. One that got no longer than this was a whole batch: there is no more to gain.
+            self.try_longer(many, many_took, STEP);
+        } else if rows < before && rows > 1 {
+            self.trying = Some((rows, took));
+            self.limit = (rows / STEP).max(1);
         } else {
-            self.limit = rows * 2;
+            self.settle((few, few_took), (many, many_took));
         }
-        true
     }
 
-    fn end_trial(&mut self, next: u32) {
-        self.trial = false;
-        self.single = None;
-        self.singles = 0;
-        self.next_trial = next;
+    fn try_longer(&mut self, rows: usize, took: Duration, times: usize) {
+        self.settled = None;
+        self.slow = 0;
+        self.trying = Some((rows, took));
+        self.limit = rows.saturating_mul(times);
     }
 
-    /// Hands out whole batches for a while.
-    fn give_up(&mut self) {
-        self.strikes = 0;
-        self.shrunk_at = None;
-        self.end_trial(FIRST_TRIAL);
-        self.limit = usize::MAX;
-        self.pause = self.next_pause;
-        self.next_pause = (self.next_pause * 2).min(LONGEST_PAUSE);
-    }
-
-    /// How many rows take half the target when `rows` of them took `took`.
-    fn fitting(&self, rows: usize, took: Duration) -> usize {
-        let ratio = self.target.as_secs_f64() / 2.0 / took.as_secs_f64().max(1e-9);
-        (rows as f64 * ratio) as usize
+    /// Settles for a length, from the times of a short and a long slice.
+    fn settle(&mut self, (few, few_took): (usize, Duration), (many, many_took): (usize, Duration)) {
+        let more = many_took.saturating_sub(few_took).as_secs_f64();
+        let row = (more / (many - few) as f64).max(1e-9);
+        let slice = (few_took.as_secs_f64() - row * few as f64).max(0.0);
+        let rows_time = slice.max(self.target.as_secs_f64() / 2.0);
+        self.limit = ((rows_time / row) as usize).clamp(1, many);
+        self.settled = Some(Duration::from_secs_f64(slice + rows_time));
+        self.trying = None;
+        self.slow = 0;
     }
 }
 
@@ -246,30 +198,33 @@ mod tests {
         RecordBatch::try_from_iter([("v", Arc::new(values) as _)]).unwrap()
     }
 
-    /// Feeds batches of `rows` to a consumer that takes `cost(rows)` per slice; returns the slice lengths.
+    /// Feeds batches of `rows` to a consumer that takes `cost(slice number, rows)` per slice; returns the slice lengths.
     fn run(
         slicer: &mut AdaptiveSlicer,
         batches: usize,
         rows: usize,
-        cost: impl Fn(usize) -> Duration,
+        mut cost: impl FnMut(usize, usize) -> Duration,
     ) -> Vec<usize> {
-        let mut now = Instant::now();
         let mut lengths = Vec::new();
         for _ in 0..batches {
             slicer.push(batch(rows));
-            while let Some(slice) = slicer.next(now) {
+            while let Some(slice) = slicer.next() {
                 lengths.push(slice.num_rows());
-                now += cost(slice.num_rows());
-                slicer.polled_again(now);
+                slicer.consumed_in(cost(lengths.len(), slice.num_rows()));
             }
             assert!(slicer.is_empty());
         }
         lengths
     }
 
+    /// A number in 0..n that looks random and is the same each time.
+    fn noise(turn: usize, n: u64) -> u64 {
+        ((turn as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33) % n
+    }
+
     #[test]
     fn a_quick_consumer_gets_whole_batches() {
-        let quick = |rows| Duration::from_nanos(5 * rows as u64);
+        let quick = |_, rows| Duration::from_nanos(5 * rows as u64);
         let mut slicer = AdaptiveSlicer::new(TARGET, usize::MAX);
         assert_eq!(run(&mut slicer, 50, 8192, quick), [8192; 50]);
 
@@ -281,109 +236,69 @@ mod tests {
 
     #[test]
     fn slices_shrink_to_what_the_consumer_does_in_time() {
-        for micros_per_row in [1, 7, 30, 200] {
-            let cost = |rows| Duration::from_micros(micros_per_row * rows as u64);
-            let mut slicer = AdaptiveSlicer::new(TARGET, usize::MAX);
-            let lengths = run(&mut slicer, 20, 8192, cost);
-            assert!(
-                lengths[1..].iter().all(|l| cost(*l) <= TARGET),
-                "{lengths:?}"
-            );
-            let late = lengths[lengths.len() / 2];
-            assert!(
-                cost(late * 4 + 4) >= TARGET / 4,
-                "too short: {late} at {micros_per_row}"
-            );
+        for first in [usize::MAX, SLOW_START_ROWS] {
+            for micros_per_row in [1, 7, 30, 200] {
+                let cost = |_, rows| Duration::from_micros(micros_per_row * rows as u64);
+                let mut slicer = AdaptiveSlicer::new(TARGET, first);
+                let lengths = run(&mut slicer, 20, 8192, cost);
+                let late = &lengths[lengths.len() / 2..];
+                let in_time = late.iter().filter(|l| cost(0, **l) <= TARGET).count();
+                assert!(in_time * 10 >= late.len() * 9, "{micros_per_row} us: {late:?}");
+                let longest = late.iter().max().unwrap();
+                assert!(cost(0, *longest) >= TARGET / 4, "{micros_per_row} us: {longest} rows");
+                assert!(cost(0, *longest) <= TARGET * 3, "{micros_per_row} us: {longest} rows");
+            }
         }
     }
 
     #[test]
-    fn a_row_of_a_millisecond_is_met_after_four_rows_and_then_one_by_one() {
+    fn rows_of_a_millisecond_go_one_by_one() {
         let mut slicer = AdaptiveSlicer::new(TARGET, SLOW_START_ROWS);
-        let lengths = run(&mut slicer, 1, 1000, |rows| {
-            Duration::from_millis(rows as u64)
+        let lengths = run(&mut slicer, 1, 2000, |turn, rows| {
+            Duration::from_micros(1000 * rows as u64 + noise(turn, 100))
         });
-        assert_eq!(lengths[0], 4);
-        // A few slices of two rows try whether it is the rows that take the time.
-        assert!(lengths[1..].iter().all(|l| *l <= 2), "{lengths:?}");
-        let tried = lengths[1..].iter().filter(|l| **l == 2).count();
-        assert!(tried <= 8, "{tried} trials: {lengths:?}");
+        assert!(lengths.iter().all(|l| *l <= 2), "{lengths:?}");
+        assert!(lengths.iter().filter(|l| **l == 2).count() <= 12, "{lengths:?}");
+    }
+
+    #[test]
+    fn a_time_for_each_slice_is_not_paid_for_each_row() {
+        // What `LIKE` with a pattern that needs a regular expression costs: a compilation a slice.
+        for (slice_micros, row_nanos, jitter) in
+            [(1000, 20, 0), (1000, 20, 800), (600, 0, 300), (3000, 100, 2000), (550, 50, 2000)]
+        {
+            for first in [SLOW_START_ROWS, usize::MAX] {
+                let cost = |turn, rows: usize| {
+                    Duration::from_micros(slice_micros + noise(turn, jitter + 1))
+                        + Duration::from_nanos(row_nanos * rows as u64)
+                };
+                let mut slicer = AdaptiveSlicer::new(TARGET, first);
+                let mut spent = Duration::ZERO;
+                run(&mut slicer, 200, 8192, |turn, rows| {
+                    spent += cost(turn, rows);
+                    cost(turn, rows)
+                });
+                let whole = Duration::from_micros(slice_micros + jitter / 2) * 200
+                    + Duration::from_nanos(row_nanos) * 200 * 8192;
+                let ratio = spent.as_secs_f64() / whole.as_secs_f64();
+                assert!(ratio < 3.0, "{slice_micros} us + {row_nanos} ns, jitter {jitter}: {ratio}");
+            }
+        }
     }
 
     #[test]
     fn slices_grow_again_when_the_consumer_becomes_quick() {
         let mut slicer = AdaptiveSlicer::new(TARGET, usize::MAX);
-        run(&mut slicer, 3, 8192, |rows| {
-            Duration::from_micros(50 * rows as u64)
-        });
-        assert!(slicer.limit() < 16);
-        run(&mut slicer, 1, 8192, |rows| {
-            Duration::from_nanos(rows as u64)
-        });
-        assert_eq!(run(&mut slicer, 5, 8192, |_| Duration::ZERO), [8192; 5]);
-    }
-
-    #[test]
-    fn a_time_that_does_not_depend_on_the_rows_is_not_fought() {
-        let mut slicer = AdaptiveSlicer::new(TARGET, usize::MAX);
-        let lengths = run(&mut slicer, 2000, 8192, |_| Duration::from_millis(3));
-        // Each attempt costs at most one batch in single rows; attempts become rare.
-        let cut = lengths.iter().filter(|l| **l < 8192).count();
-        assert!(
-            lengths.len() < 2000 + 2000 / 10,
-            "{} slices, {cut} cut",
-            lengths.len()
-        );
-    }
-
-    #[test]
-    fn a_time_that_does_not_depend_on_the_rows_is_seen_in_slices_of_one_row_too() {
-        for jitter in [0, 400] {
-            let mut turn = 0;
-            let mut slicer = AdaptiveSlicer::new(TARGET, SLOW_START_ROWS);
-            let (mut now, mut slices) = (Instant::now(), 0);
-            for _ in 0..2000 {
-                slicer.push(batch(8192));
-                while let Some(slice) = slicer.next(now) {
-                    slices += 1;
-                    turn += 7919;
-                    now += Duration::from_micros(3000 + turn % 11 * jitter);
-                    slicer.polled_again(now);
-                    assert!(slice.num_rows() > 0);
-                }
-            }
-            assert!(
-                slices < 2000 + 2000 / 10,
-                "{slices} slices with jitter {jitter}"
-            );
-        }
-    }
-
-    #[test]
-    fn rows_that_take_long_are_not_taken_for_slices_that_do() {
-        // Rows of 0.6 to 3 ms, in no order.
-        let mut slicer = AdaptiveSlicer::new(TARGET, SLOW_START_ROWS);
-        let mut turn: u64 = 1;
-        let mut longest = 0;
-        let mut now = Instant::now();
-        for _ in 0..20 {
-            slicer.push(batch(1000));
-            while let Some(slice) = slicer.next(now) {
-                longest = longest.max(slice.num_rows());
-                for _ in 0..slice.num_rows() {
-                    turn = turn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                    now += Duration::from_micros(600 + (turn >> 33) % 2400);
-                }
-                slicer.polled_again(now);
-            }
-        }
-        assert!(longest <= 4, "{longest} rows in a slice");
+        run(&mut slicer, 3, 8192, |_, rows| Duration::from_micros(50 * rows as u64));
+        assert!(slicer.limit() < 16, "{}", slicer.limit());
+        run(&mut slicer, 1, 8192, |_, rows| Duration::from_nanos(rows as u64));
+        assert_eq!(run(&mut slicer, 5, 8192, |_, _| Duration::ZERO), [8192; 5]);
     }
 
     #[test]
     fn an_empty_batch_is_passed_on() {
         let mut slicer = AdaptiveSlicer::new(TARGET, SLOW_START_ROWS);
-        assert_eq!(run(&mut slicer, 1, 0, |_| Duration::ZERO), [0]);
+        assert_eq!(run(&mut slicer, 1, 0, |_, _| Duration::ZERO), [0]);
     }
 
     proptest! {
@@ -394,16 +309,14 @@ mod tests {
             first in 1usize..5000,
         ) {
             let mut slicer = AdaptiveSlicer::new(TARGET, first);
-            let (mut now, mut turn) = (Instant::now(), 0);
+            let mut turn = 0;
             for rows in batches {
                 slicer.push(batch(rows));
                 let mut seen = Vec::new();
-                while let Some(slice) = slicer.next(now) {
-                    prop_assert!(slice.num_rows() <= slicer.limit().max(1) || slicer.is_empty());
+                while let Some(slice) = slicer.next() {
                     seen.extend_from_slice(slice.column(0).as_primitive::<Int64Type>().values());
+                    slicer.consumed_in(Duration::from_nanos(nanos[turn % nanos.len()]));
                     turn += 1;
-                    now += Duration::from_nanos(nanos[turn % nanos.len()]);
-                    slicer.polled_again(now);
                 }
                 prop_assert_eq!(seen, (0..rows as i64).collect::<Vec<_>>());
             }

@@ -152,3 +152,123 @@ async fn committed(commit: &Commit) -> Option<Result<Pass>> {
     *begun = Some(tokio::spawn(std::future::ready(again)));
     Some(result)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use async_trait::async_trait;
+    use datafusion::arrow::datatypes::SchemaRef;
+    use datafusion::execution::SendableRecordBatchStream;
+    use neptune_exec::JobSettings;
+    use neptune_sched::Class;
+    use neptune_stream::StreamError;
+    use neptune_stream::sink::{Sink, Transaction, WriteMode};
+    use tokio::sync::Notify;
+
+    use super::*;
+    use crate::Session;
+    use crate::app::job::Repeat;
+
+    /// A sink that says when it is about to stage or commit, and waits for leave.
+    #[derive(Debug, Default)]
+    struct Slow {
+        waits_to_stage: bool,
+        reached: Notify,
+        go_on: Notify,
+        begun: AtomicUsize,
+        committed: AtomicUsize,
+    }
+
+    impl Slow {
+        async fn wait(&self) {
+            self.reached.notify_one();
+            self.go_on.notified().await;
+        }
+    }
+
+    #[derive(Debug)]
+    struct SlowSink(Arc<Slow>);
+
+    #[async_trait]
+    impl Sink for SlowSink {
+        fn name(&self) -> &str {
+            "slow"
+        }
+
+        async fn begin(
+            &self,
+            _: &Epoch,
+            _: WriteMode,
+            _: SchemaRef,
+        ) -> Result<Box<dyn Transaction>, StreamError> {
+            self.0.begun.fetch_add(1, Ordering::Relaxed);
+            Ok(Box::new(SlowWrite(Arc::clone(&self.0))))
+        }
+    }
+
+    struct SlowWrite(Arc<Slow>);
+
+    #[async_trait]
+    impl Transaction for SlowWrite {
+        async fn stage(
+            &self,
+            _: usize,
+            rows: SendableRecordBatchStream,
+        ) -> Result<u64, StreamError> {
+            if self.0.waits_to_stage {
+                self.0.wait().await;
+            }
+            let batches = datafusion::physical_plan::common::collect(rows).await?;
+            Ok(batches.iter().map(|batch| batch.num_rows() as u64).sum())
+        }
+
+        async fn commit(self: Box<Self>) -> Result<(), StreamError> {
+            self.0.wait().await;
+            self.0.committed.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        }
+    }
+
+    /// A pass of three rows that has reached the point where its sink waits.
+    async fn waiting_pass(waits_to_stage: bool) -> (Session, Arc<Slow>, RunningPass) {
+        let session = Session::builder().slots(1).build().unwrap();
+        let slow = Arc::new(Slow {
+            waits_to_stage,
+            ..Slow::default()
+        });
+        let query = "SELECT * FROM (VALUES (1), (2), (3)) AS t(a)";
+        let (state, plan) = session.context().sql(query).await.unwrap().into_parts();
+        let job = Arc::new(BatchJob {
+            settings: JobSettings::new("slow", Class::Batch),
+            state,
+            plan,
+            pinned: Vec::new(),
+            tables: Vec::new(),
+            target: Target::Sink(Arc::new(SlowSink(Arc::clone(&slow))), WriteMode::Append),
+            repeat: Repeat::Once,
+        });
+        let pass = RunningPass::start(session.executor(), "slow", &job, 1, 0);
+        slow.reached.notified().await;
+        (session, slow, pass)
+    }
+
+    #[tokio::test]
+    async fn a_pass_given_up_before_its_commit_leaves_nothing() {
+        let (_session, slow, pass) = waiting_pass(true).await;
+        assert!(pass.give_up().await.is_none());
+        assert_eq!(slow.committed.load(Ordering::Relaxed), 0);
+    }
+
+    #[tokio::test]
+    async fn a_pass_given_up_during_its_commit_is_whole() {
+        let (_session, slow, mut pass) = waiting_pass(false).await;
+        let (given_up, ()) = tokio::join!(pass.give_up(), async { slow.go_on.notify_one() });
+        assert_eq!(given_up.unwrap().unwrap().rows_out, 3);
+        assert!(pass.ended().await.is_err());
+        // Asked again, it tells the same and does nothing.
+        assert_eq!(pass.give_up().await.unwrap().unwrap().rows_out, 3);
+        let counts = [&slow.begun, &slow.committed].map(|count| count.load(Ordering::Relaxed));
+        assert_eq!(counts, [1, 1]);
+    }
+}

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use serde::Serialize;
 
 use super::batch::Pass;
+use crate::table::DeclaredTable;
 
 /// When a batch job runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub(crate) struct BatchJob {
     pub(crate) state: SessionState,
     pub(crate) plan: LogicalPlan,
     pub(crate) pinned: Vec<Arc<PinnedTable>>,
+    /// The other declared tables that it reads.
+    pub(crate) tables: Vec<DeclaredTable>,
     pub(crate) target: Target,
     pub(crate) repeat: Repeat,
 }
@@ -223,6 +226,10 @@ impl AppJob {
     /// Adds a pass that took `span` to the totals.
     pub(crate) fn book(&self, pass: &Pass, span: Duration) {
         let mut status = self.status.lock();
+        if let Work::Batch(batch) = &self.work {
+            let malformed = batch.tables.iter().map(DeclaredTable::malformed_records);
+            status.query.lock().malformed = malformed.sum();
+        }
         status.passes += 1;
         status.rows_in += pass.rows_in;
         status.rows_out += pass.rows_out;

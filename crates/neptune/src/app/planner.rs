@@ -309,13 +309,14 @@ impl<'a> Planner<'a> {
         bound: Bound,
         target: Target,
     ) -> Result<AppJob, NeptuneError> {
-        self.read.extend(bound.tables);
+        self.read.extend(bound.tables.iter().cloned());
         let name = settings.name.clone();
         let work = BatchJob {
             settings,
             state,
             plan: bound.plan,
             pinned: bound.pinned,
+            tables: bound.tables,
             target,
             repeat: options.repeat(statement)?,
         };

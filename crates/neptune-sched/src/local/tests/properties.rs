@@ -170,8 +170,6 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, max_shrink_iters: 4_000, ..ProptestConfig::default() })]
-
     #[test]
     fn any_sequence_keeps_the_invariants_and_leaves_nothing_behind(
         slots in 1_usize..5,

@@ -172,4 +172,34 @@ scripts! {
         tick       => preempt b.1 for quota
         b.1 pauses => suspended after 0ms
     ";
+
+    a_pause_keeps_one_slot_however_often_it_comes: 2, [Neptune], "
+        job b batch
+        job s stream
+        s.1 begins
+        b.1 b.2 begin => runs, waits
+        s.1 pauses
+        s.1 begins
+        s.1 pauses
+        s.1 begins
+        s.2 begins => runs, preempt b.1 for stream
+        s.2 ends   => 
+        s.1 pauses => idle
+        +300us
+        tick       => wake b.2
+    ";
+
+    pacing_leaves_one_batch_task_while_batch_is_due: 2, [Neptune], "
+        job b batch
+        job s stream
+        s.1 s.2 begin
+        b.1 b.2 begin => waits, waits
+        +25ms
+        tick       => preempt s.1 for share
+        s.1 pauses => suspended after 0ms, wake b.1
+        b.1 begins => runs
+        paced out
+        paced in
+        s.2 ends   => wake s.1
+    ";
 }

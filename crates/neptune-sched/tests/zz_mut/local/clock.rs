@@ -7,11 +7,13 @@ use crate::{BatchShare, Class, Nanos};
 const DUE_AGAIN: Nanos = Nanos::from_millis(1);
 
 impl<H: Clone> LocalScheduler<H> {
-    /// Time passed: ends pauses, and makes streams leave a slot to batch work that is due.
+    /// Time passed: ends pauses and graces, and makes streams leave a slot to batch work that is due.
     pub fn tick(&mut self, now: Nanos, actions: &mut Vec<Action<H>>) {
         self.account(now);
         self.lingering.retain(|end| *end > now);
         self.shed_streams(now, actions);
+        self.settle(now, actions);
+        self.make_room_for_all(now, actions);
         self.settle(now, actions);
     }
 
@@ -26,7 +28,7 @@ impl<H: Clone> LocalScheduler<H> {
             self.shed_batch(now, actions);
         } else {
             self.settle(now, actions);
-            self.make_room_for_queue(now, actions);
+            self.make_room_for_all(now, actions);
         }
         self.settle(now, actions);
     }
@@ -46,7 +48,10 @@ impl<H: Clone> LocalScheduler<H> {
         } else {
             None
         };
-        [linger, share].into_iter().flatten().min()
+        [linger, share, self.next_grace_end(now)]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     pub(super) fn lingers(&self) -> bool {

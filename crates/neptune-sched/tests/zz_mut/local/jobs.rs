@@ -81,7 +81,7 @@ impl<H: Clone> LocalScheduler<H> {
         };
         job.spec.priority = priority.unwrap_or(job.spec.priority);
         job.spec.killable = killable.unwrap_or(job.spec.killable);
-        self.make_room_for_queue(now, actions);
+        self.make_room_for_all(now, actions);
         self.settle(now, actions);
     }
 

@@ -230,6 +230,8 @@ pub struct LocalScheduler<H> {
     /// Whether batch work was due when that was last acted upon.
     was_due: bool,
     paced_out: bool,
+    /// When the last grace ends that a task was given.
+    graces_end: Nanos,
 }
 
 impl<H: Clone> LocalScheduler<H> {
@@ -256,6 +258,7 @@ impl<H: Clone> LocalScheduler<H> {
             share: BatchShare::new(Nanos(0)),
             was_due: false,
             paced_out: false,
+            graces_end: Nanos(0),
         }
     }
 
@@ -289,7 +292,7 @@ impl<H: Clone> LocalScheduler<H> {
             self.lingering.clear();
         }
         self.settle(now, actions);
-        self.make_room_for_queue(now, actions);
+        self.make_room_for_all(now, actions);
         self.settle(now, actions);
     }
 

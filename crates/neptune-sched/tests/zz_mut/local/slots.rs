@@ -78,19 +78,13 @@ impl<H: Clone> LocalScheduler<H> {
             if open == [false, false] {
                 return;
             }
-            let due = self.holding[1] == 0 && self.batch_is_due();
             let best = self
                 .jobs
                 .iter()
                 .enumerate()
                 .filter_map(|(place, job)| Some((place, job.as_ref()?)))
                 .filter(|(_, job)| job.queued() > 0 && open[job.spec.class as usize])
-                .min_by_key(|(_, job)| {
-                    (
-                        due && job.spec.class == Class::Stream,
-                        self.policy.rank(&job.view()),
-                    )
-                })
+                .min_by_key(|(_, job)| self.policy.rank(&job.view()))
                 .map(|(place, _)| place);
             let Some(job) = best.and_then(|place| self.jobs[place].as_mut()) else {
                 return;
@@ -122,6 +116,7 @@ impl<H: Clone> LocalScheduler<H> {
         if task.was_suspended && task.suspensions > limit {
             task.suspensions = 0;
             task.immune_until = now.plus(grace);
+            self.graces_end = self.graces_end.max(task.immune_until);
         }
         actions.push(Action::Wake(task.handle.clone()));
     }

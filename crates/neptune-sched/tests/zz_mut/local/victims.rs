@@ -55,8 +55,17 @@ impl<H: Clone> LocalScheduler<H> {
         self.make_room(now, newcomer, missing.min(limit), actions);
     }
 
-    /// Gets slots for queued tasks that may preempt running ones, after priorities or the policy changed.
-    pub(super) fn make_room_for_queue(&mut self, now: Nanos, actions: &mut Vec<Action<H>>) {
+    /// Gets slots for tasks that may preempt running ones, where that changed: with priorities, with the policy, or
+    /// at the end of a victim's grace.
+    pub(super) fn make_room_for_all(&mut self, now: Nanos, actions: &mut Vec<Action<H>>) {
+        let stream = |job: &Job| job.spec.class == Class::Stream;
+        let running = self
+            .fitting(stream, |_| true)
+            .map(|(_, _, job)| job.view())
+            .next();
+        if let Some(stream) = running {
+            self.make_room(now, &stream, 0, actions);
+        }
         let waiting = self
             .jobs
             .iter()
@@ -66,6 +75,17 @@ impl<H: Clone> LocalScheduler<H> {
         for newcomer in waiting.collect::<Vec<_>>() {
             self.make_room_for(now, &newcomer, actions);
         }
+    }
+
+    /// When the next task that others want the slot of comes to the end of its grace.
+    pub(super) fn next_grace_end(&self, now: Nanos) -> Option<Nanos> {
+        let used = self.holding[0] + self.holding[1];
+        if self.graces_end <= now || (used <= self.settings.slots && self.queued[1] == 0) {
+            return None;
+        }
+        self.fitting(|_| true, |task| task.immune_until > now)
+            .map(|(_, task, _)| task.immune_until)
+            .min()
     }
 
     /// Makes streams leave the slot they owe to batch work.
@@ -112,10 +132,10 @@ impl<H: Clone> LocalScheduler<H> {
         let mut wanted = wanted;
         while wanted > 0 {
             let candidates = self.fitting(&fits, |task| {
-                !task.is_leaving() && true
+                !task.is_leaving() && (task.immune_until <= now || !cause.is_urgency())
             });
             let victim = candidates.min_by_key(|(_, task, job)| {
-                let running = task.state == TaskState::Running;
+                let running = task.state != TaskState::Running;
                 (
                     job.spec.priority,
                     running,

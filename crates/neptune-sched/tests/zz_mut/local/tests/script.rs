@@ -13,6 +13,7 @@
 //! +3ms / tick                 time passes; the ticker looks
 //! policy kill / set grace 1ms / paced out / paced in
 //! states                      => b.1 running, b.2 waiting
+//! next tick                   => in 2ms | none
 //! ```
 //! A line without `=>` must not answer with anything but `runs`, `idle` or nothing.
 
@@ -160,6 +161,10 @@ impl World {
                 self.sched
                     .configure(now, self.sched.policy(), settings, &mut actions);
             }
+            ["next", "tick"] => answers.push(match self.sched.next_tick(now) {
+                Some(at) => format!("in {}", shown(at.since(now))),
+                None => "none".to_owned(),
+            }),
             ["states"] => answers.push(self.states()),
             [time] if time.starts_with('+') => self.now = now.plus(span(&time[1..])),
             [tasks @ .., verb] => {

@@ -62,6 +62,34 @@ scripts! {
         s.1 begins => runs, preempt b.1 for stream
     ";
 
+    a_grant_is_taken_back_before_a_running_task_is_asked: 2, [Neptune], "
+        job b batch
+        job s stream
+        b.1 b.2 begin
+        b.3 begins => waits
+        b.1 ends   => wake b.3
+        s.1 begins => runs
+        states     => b.2 running, b.3 waiting, s.1 running
+    ";
+
+    a_suspended_grant_taken_back_stays_first: 1, [Neptune], "
+        job b batch
+        job s stream
+        b.1 begins
+        s.1 begins => runs, preempt b.1 for stream
+        b.1 pauses => suspended after 0ms
+        s.1 ends   => wake b.1
+        b.1 begins => runs resumed after 0ms
+        s.2 begins => runs, preempt b.1 for stream
+        b.1 pauses => suspended after 0ms
+        s.3 begins => waits
+        s.2 ends   => wake s.3
+        s.3 ends   => wake b.1
+        s.4 begins => runs
+        states     => b.1 suspended, s.4 running
+        s.4 ends   => wake b.1
+    ";
+
     suspended_tasks_go_before_new_ones: 1, [Neptune], "
         job b batch
         job n batch
@@ -192,6 +220,41 @@ scripts! {
         s.4 ends
         +1ms
         s.5 begins => runs, preempt b.1 for stream
+    ";
+
+    the_end_of_a_grace_is_noticed: 1, [Neptune], "
+        set max_suspensions 0
+        set grace 2ms
+        job b batch
+        job p batch priority=1
+        job s stream
+        b.1 begins
+        s.1 begins => runs, preempt b.1 for stream
+        b.1 pauses => suspended after 0ms
+        s.1 ends   => wake b.1
+        b.1 begins => runs resumed after 0ms
+        s.2 begins => runs
+        next tick  => in 2ms
+        +2ms
+        tick       => preempt b.1 for stream
+    ";
+
+    the_end_of_a_grace_is_noticed_for_priorities: 1, [Neptune], "
+        set max_suspensions 0
+        set grace 2ms
+        job b batch
+        job p batch priority=1
+        job s stream
+        b.1 begins
+        s.1 begins => runs, preempt b.1 for stream
+        b.1 pauses => suspended after 0ms
+        s.1 ends   => wake b.1
+        b.1 begins => runs resumed after 0ms
+        p.1 begins => waits
+        next tick  => in 2ms
+        +2ms
+        tick       => preempt b.1 for priority
+        next tick  => none
     ";
 
     a_user_suspends_a_job_in_every_state: 2, [Fifo, Fair, Priority, Kill, Neptune], "
