@@ -80,12 +80,20 @@ pub struct BenchArgs {
     /// Real-time class for stream threads
     #[arg(long, value_enum, default_value_t = Realtime::Auto)]
     pub realtime: Realtime,
+    /// A setting of the Neptune sessions, such as neptune.yield.target='200 us'; may be given several times
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    pub settings: Vec<(String, String)>,
     /// Batch queries of `preempt`, such as q1,q18,sort [default: the 22 queries, a sort, an aggregation]
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     pub batch_query: Vec<String>,
     /// How many batch queries run at a time in `preempt`
     #[arg(long, value_name = "N", default_value = "1")]
     pub batch_loops: NonZero<usize>,
+}
+
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write KEY=VALUE")?;
+    Ok((key.trim().to_owned(), value.trim().to_owned()))
 }
 
 impl BenchArgs {
@@ -124,6 +132,10 @@ impl BenchArgs {
             ("batch_loops", json!(self.batch_loops)),
         ]
         .into_iter()
+        .chain((!self.settings.is_empty()).then(|| {
+            let given = self.settings.iter().cloned();
+            ("set", json!(given.collect::<BTreeMap<_, _>>()))
+        }))
         .map(|(name, value)| (name.to_owned(), value))
         .collect()
     }
@@ -276,18 +288,22 @@ mod tests {
     fn arguments_are_read() {
         let args = parse(
             "neptune preempt --secs 5 --only neptune,os_only --seed 7 --json - --cpu-quota 1.5 \
-             --hogs 2 --realtime off --batch-query q1,sort --slots 4"
+             --hogs 2 --realtime off --batch-query q1,sort --slots 4 \
+             --set neptune.yield.target=200us --set a.b=c=d"
                 .replace("             ", "")
                 .as_str(),
         );
         assert_eq!((args.secs, args.seed, args.hogs), (5.0, 7, 2));
         assert_eq!(args.only, ["neptune", "os_only"]);
         assert_eq!(args.batch_query, ["q1", "sort"]);
+        let set = args.settings(4).remove("set").unwrap();
+        assert_eq!(set, json!({"neptune.yield.target": "200us", "a.b": "c=d"}));
         assert_eq!((args.cpu_quota, args.realtime), (Some(1.5), Realtime::Off));
         assert_eq!(args.data_dir(), PathBuf::from("data/tpch-sf1"));
         for bad in [
             "neptune preempt --slots 0",
             "neptune preempt --realtime maybe",
+            "neptune preempt --set neptune.yield.target",
             "neptune",
         ] {
             assert!(Cli::try_parse_from(bad.split(' ')).is_err(), "{bad}");

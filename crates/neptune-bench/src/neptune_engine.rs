@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use neptune::{Class, PolicyName, Session};
-use neptune_exec::{Demote, Realtime, task_state_bytes};
+use neptune::{Class, Session};
+use neptune_exec::task_state_bytes;
 use tokio::runtime::Handle;
 
 use crate::annals::Annals;
 use crate::batch::QueryRunner;
 use crate::error::Result;
-use crate::neptune_design::{batch_runner, start_session};
+use crate::neptune_design::{SessionSettings, batch_runner};
 use crate::overhead::Engine;
 use crate::workload::Workload;
 
@@ -25,13 +25,8 @@ impl NeptuneEngine {
     ///
     /// # Errors
     /// When its threads cannot be started or a table cannot be registered.
-    pub fn start(workload: &Workload) -> Result<Self> {
-        let session = start_session(
-            workload,
-            PolicyName::Neptune,
-            Realtime::default(),
-            Demote::default(),
-        )?;
+    pub fn start(workload: &Workload, settings: &SessionSettings) -> Result<Self> {
+        let session = settings.start(workload)?;
         Ok(Self {
             runner: batch_runner(&session, &Annals::default()),
             session,

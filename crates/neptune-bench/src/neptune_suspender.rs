@@ -4,14 +4,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use neptune::{Class, PolicyName, Session};
-use neptune_exec::{Demote, Job, Realtime};
+use neptune::{Class, Session};
+use neptune_exec::Job;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 use crate::batch::Query;
 use crate::error::{BenchError, Result};
-use crate::neptune_design::{rows, start_session, submit};
+use crate::neptune_design::{SessionSettings, rows, submit};
 use crate::suspend::{JobEnd, SuspendableJob, Suspender};
 use crate::workload::Workload;
 
@@ -21,14 +21,13 @@ pub struct NeptuneSuspender {
 }
 
 impl NeptuneSuspender {
-    /// Builds it, its stream threads raised as `realtime` says.
+    /// Builds it.
     ///
     /// # Errors
     /// When its threads cannot be started or a table cannot be registered.
-    pub fn start(workload: &Workload, realtime: Realtime) -> Result<Self> {
-        Ok(Self {
-            session: start_session(workload, PolicyName::Neptune, realtime, Demote::default())?,
-        })
+    pub fn start(workload: &Workload, settings: &SessionSettings) -> Result<Self> {
+        let session = settings.start(workload)?;
+        Ok(Self { session })
     }
 }
 
@@ -115,5 +114,69 @@ impl SuspendableJob for NeptuneJob {
                 None => Err(BenchError::failed(&self.name, "the job has no end")),
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::workload::tests::small_workload;
+    use neptune_exec::Realtime;
+
+    fn suspender() -> NeptuneSuspender {
+        let settings = SessionSettings::new(Realtime::Off, &[]);
+        NeptuneSuspender::start(&small_workload(), &settings).unwrap()
+    }
+
+    fn query(sql: &str) -> Arc<Query> {
+        Arc::new(Query {
+            name: "q".to_owned(),
+            sql: sql.to_owned(),
+            settings: Vec::new(),
+        })
+    }
+
+    #[test]
+    fn a_suspended_job_stands_still_and_ends_with_its_rows_when_resumed() {
+        let suspender = suspender();
+        let long = query(
+            "SELECT count(*) FROM neptune_probe a, neptune_probe b, neptune_probe c
+             WHERE a.at + b.at + c.at % 7 > 1000 AND a.at < 400 AND b.at < 400",
+        );
+        suspender.handle().block_on(async {
+            let job = suspender.submit(long).await.unwrap();
+            let mut suspended = 0;
+            while job.suspend().await.unwrap().is_some() {
+                let pause = Duration::from_millis(20);
+                let ended = tokio::time::timeout(pause, job.ended()).await;
+                assert!(ended.is_err(), "a suspended job ended");
+                suspended += 1;
+                job.resume().await.unwrap();
+                let run = Duration::from_millis(15);
+                if suspended == 10 || tokio::time::timeout(run, job.ended()).await.is_ok() {
+                    break;
+                }
+            }
+            let end = job.ended().await.unwrap();
+            assert_eq!(end.rows, 1);
+            assert!(suspended >= 3, "{suspended}");
+            assert!(end.task_suspend.count() > 0 && end.task_resume.count() > 0);
+            assert!(end.longest_poll > Duration::ZERO && end.longest_poll_operator.is_some());
+            assert_eq!(job.suspend().await.unwrap(), None, "it is over");
+        });
+    }
+
+    #[test]
+    fn a_query_that_fails_says_so() {
+        let suspender = suspender();
+        suspender.handle().block_on(async {
+            let missing = suspender.submit(query("SELECT * FROM nowhere")).await;
+            let error = missing.map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains("nowhere"), "{error}");
+            let failing = query("SELECT 1 / (at - at) FROM neptune_probe");
+            let job = suspender.submit(failing).await.unwrap();
+            let error = job.ended().await.unwrap_err().to_string();
+            assert!(error.to_lowercase().contains("divide"), "{error}");
+        });
     }
 }

@@ -16,6 +16,6 @@ pub(crate) fn run(args: &BenchArgs) -> ExitCode {
 }
 
 fn try_run(args: &BenchArgs) -> Result<ExitCode> {
-    let suites = catalog::suites(args.realtime.into())?;
+    let suites = catalog::suites(args.realtime.into(), &args.settings)?;
     cli::run(args, &suites, allocator::NAME)
 }

@@ -252,7 +252,7 @@ impl Stream for YieldStream {
                 return this.yield_now();
             }
         }
-        Poll::Ready(this.slicer.next().map(Ok))
+        Poll::Ready(this.slicer.next_slice().map(Ok))
     }
 }
 

@@ -22,9 +22,17 @@ const DEFAULT_ROWS: u64 = 20_000_000;
 /// Which part of the shop a table is.
 #[derive(Debug)]
 pub(crate) enum ShopPart {
-    History { path: PathBuf, rows: u64, seed: u64 },
+    History {
+        path: PathBuf,
+        rows: u64,
+        seed: u64,
+    },
     /// Event `first` of the shop and those after it: `end` of them, or without an end.
-    Events { shop: ShopConfig, first: u64, end: Option<u64> },
+    Events {
+        shop: ShopConfig,
+        first: u64,
+        end: Option<u64>,
+    },
 }
 
 impl ShopPart {

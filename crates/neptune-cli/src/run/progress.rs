@@ -110,8 +110,7 @@ impl Display {
 
     /// Prints rows to standard output, above the progress lines.
     pub(super) fn print(&self, text: &str) -> std::io::Result<()> {
-        self.multi
-            .suspend(|| writeln!(std::io::stdout(), "{text}"))
+        self.multi.suspend(|| writeln!(std::io::stdout(), "{text}"))
     }
 
     /// Leaves the last state of the lines standing, on a terminal.

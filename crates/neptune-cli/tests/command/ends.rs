@@ -21,7 +21,11 @@ fn ctrl_c_ends_gracefully_and_says_what_was_done() {
         running.signal(signal);
         let ran = running.wait();
         let summary = ran.summary();
-        assert!(ran.stderr.contains("interrupted: finishing what is under way"), "{ran:?}");
+        assert!(
+            ran.stderr
+                .contains("interrupted: finishing what is under way"),
+            "{ran:?}"
+        );
         let pump = job(&summary, "pump");
         assert_eq!(pump["state"], "stopped", "{summary}");
         // What it says is what is there, whole.
@@ -86,14 +90,24 @@ fn until_stops_in_time_what_does_not_end_by_itself() {
     let summary = ran.summary();
     assert!(ran.stderr.contains("the time is up: stopping"), "{ran:?}");
     assert!(summary["wall_s"].as_f64().unwrap() >= 1.0, "{summary}");
-    assert_eq!(summary["app"]["rows"], job(&summary, "pump")["rows_out"], "{summary}");
+    assert_eq!(
+        summary["app"]["rows"],
+        job(&summary, "pump")["rows_out"],
+        "{summary}"
+    );
 }
 
 #[test]
 fn jobs_at_the_end_read_tables_that_no_job_came_to_write() {
-    let summary = Scene::new().run(ENDLESS, &["--json", "--until", "1 ns"]).summary();
+    let summary = Scene::new()
+        .run(ENDLESS, &["--json", "--until", "1 ns"])
+        .summary();
     assert_eq!(job(&summary, "verdict")["state"], "finished", "{summary}");
-    assert_eq!(summary["app"]["rows"], job(&summary, "pump")["rows_out"], "{summary}");
+    assert_eq!(
+        summary["app"]["rows"],
+        job(&summary, "pump")["rows_out"],
+        "{summary}"
+    );
 }
 
 #[test]
@@ -104,7 +118,9 @@ CREATE JOB often WITH (every = '20 ms') AS INSERT INTO stamps SELECT now();
 CREATE JOB verdict WITH (trigger = 'end') AS
   SELECT count(*) AS passes, count(DISTINCT at) AS times FROM stamps;
 ";
-    let summary = Scene::new().run(sql, &["--json", "--until", "1 s"]).summary();
+    let summary = Scene::new()
+        .run(sql, &["--json", "--until", "1 s"])
+        .summary();
     let often = job(&summary, "often");
     let passes = often["micro_batches"].as_u64().unwrap();
     assert!(passes > 2, "{summary}");
@@ -145,10 +161,17 @@ CREATE JOB breaks WITH (class = 'stream') AS INSERT INTO bad SELECT 10 / (2 - va
     assert_eq!(summary["status"], "failed");
     let breaks = job(&summary, "breaks");
     assert_eq!(breaks["state"], "failed", "{summary}");
-    assert!(breaks["error"].as_str().unwrap().contains("Divide by zero"), "{summary}");
+    assert!(
+        breaks["error"].as_str().unwrap().contains("Divide by zero"),
+        "{summary}"
+    );
     assert!(ran.stderr.contains("error: job breaks: "), "{ran:?}");
     assert_eq!(job(&summary, "pump")["state"], "stopped", "{summary}");
-    assert_eq!(job(&summary, "pump")["rows_out"], scene.lines("out").len(), "{summary}");
+    assert_eq!(
+        job(&summary, "pump")["rows_out"],
+        scene.lines("out").len(),
+        "{summary}"
+    );
     assert_eq!(job(&summary, "verdict")["state"], "waiting", "{summary}");
     // The micro-batches before the bad row stay.
     assert_eq!(breaks["rows_out"], scene.lines("bad").len(), "{summary}");

@@ -28,7 +28,11 @@ CREATE JOB copy WITH (class = '{class}'{trigger}) AS INSERT INTO out SELECT * FR
 fn ids(lines: &[String]) -> Vec<u64> {
     let mut ids: Vec<u64> = lines
         .iter()
-        .map(|line| serde_json::from_str::<Value>(line).unwrap()["id"].as_u64().unwrap())
+        .map(|line| {
+            serde_json::from_str::<Value>(line).unwrap()["id"]
+                .as_u64()
+                .unwrap()
+        })
         .collect();
     ids.sort_unstable();
     ids
@@ -41,7 +45,11 @@ fn a_malformed_row_fails_the_job_with_file_line_and_column_and_leaves_no_output(
             let (scene, ran) = read(format, class, "");
             assert_eq!(ran.code, Some(1), "{ran:?}");
             let place = format!("in/data.{format}', line 3, column 'qty'");
-            assert!(ran.stderr.contains(&place), "{class}: not {place}: {}", ran.stderr);
+            assert!(
+                ran.stderr.contains(&place),
+                "{class}: not {place}: {}",
+                ran.stderr
+            );
             assert!(!ran.stderr.contains("External error"), "{}", ran.stderr);
             let summary = ran.any_summary();
             let error = job(&summary, "copy")["error"].as_str().unwrap();
@@ -60,17 +68,71 @@ fn a_malformed_row_is_skipped_or_set_aside_where_that_is_asked_for() {
                 let (scene, ran) = read(format, class, options);
                 let summary = ran.summary();
                 let copy = job(&summary, "copy");
-                assert_eq!(copy["malformed_rows"], 1, "{class} {format}{options}: {summary}");
-                assert_eq!(copy["rows_out"], sound.len(), "{class} {format}{options}: {summary}");
+                assert_eq!(
+                    copy["malformed_rows"], 1,
+                    "{class} {format}{options}: {summary}"
+                );
+                assert_eq!(
+                    copy["rows_out"],
+                    sound.len(),
+                    "{class} {format}{options}: {summary}"
+                );
                 assert_eq!(ids(&scene.lines("out")), sound, "{class} {format}{options}");
                 if options != letters {
                     continue;
                 }
                 let letter: Value = serde_json::from_str(&scene.read("bad/letters.jsonl")).unwrap();
-                assert_eq!((&letter["line"], &letter["column"]), (&3.into(), &"qty".into()));
-                assert!(letter["record"].as_str().unwrap().contains("many"), "{letter}");
+                assert_eq!(
+                    (&letter["line"], &letter["column"]),
+                    (&3.into(), &"qty".into())
+                );
+                assert!(
+                    letter["record"].as_str().unwrap().contains("many"),
+                    "{letter}"
+                );
             }
         }
+    }
+}
+
+#[test]
+fn no_null_gets_into_a_column_that_is_not_null() {
+    for (table, rows) in [
+        (
+            "connector = 'filesystem', path = 'out', format = 'json'",
+            "generate_series(1, 3) AS t(v)",
+        ),
+        (
+            "connector = 'single_file', path = 'out/all.csv'",
+            "(VALUES (1), (2)) AS t(v)",
+        ),
+        ("connector = 'shared'", "few"),
+    ] {
+        let scene = Scene::new();
+        let sql = format!(
+            "\
+CREATE TABLE few (v BIGINT) WITH (connector = 'memory');
+CREATE TABLE out (a BIGINT NOT NULL, b BIGINT) WITH ({table});
+INSERT INTO few VALUES (1), (2);
+INSERT INTO out VALUES (1, NULL);
+SELECT count(*) FROM out WHERE a = 1;
+INSERT INTO out SELECT CASE WHEN v < 2 THEN v END, v FROM {rows};
+"
+        );
+        let ran = scene.run(&sql, &["--json"]);
+        assert_eq!(ran.code, Some(1), "{table}: {ran:?}");
+        let summary = ran.any_summary();
+        assert_eq!(
+            job(&summary, "insert_out")["state"],
+            "finished",
+            "{summary}"
+        );
+        let error = job(&summary, "insert_out_2")["error"].as_str().unwrap();
+        assert!(
+            error.contains("NULL for column 'a' of table 'out'"),
+            "{error}"
+        );
+        assert!(scene.data_files("out").len() <= 1, "{table}");
     }
 }
 
@@ -135,7 +197,11 @@ CREATE JOB second WITH (class = 'stream', trigger = '20 ms') AS
     running.until("all rows", || scene.lines("out").len() == 100);
     running.signal("INT");
     assert_eq!(running.wait().code, Some(0));
-    let mut values: Vec<u64> = scene.lines("out").iter().map(|line| line.parse().unwrap()).collect();
+    let mut values: Vec<u64> = scene
+        .lines("out")
+        .iter()
+        .map(|line| line.parse().unwrap())
+        .collect();
     values.sort_unstable();
     assert_eq!(values, (0..100).map(|n| 1000 + 2 * n).collect::<Vec<_>>());
 }
@@ -155,8 +221,17 @@ SELECT name, value FROM out WHERE name IS NOT NULL ORDER BY value;
     let ran = scene.run(sql, &["--json"]);
     let summary = ran.summary();
     assert_eq!(job(&summary, "label")["rows_out"], 6, "{summary}");
-    assert_eq!(scene.read("out.csv").lines().count(), 7, "{}", scene.read("out.csv"));
-    for row in ["| one   | 1     |", "| two   | 2     |", "| three | 3     |"] {
+    assert_eq!(
+        scene.read("out.csv").lines().count(),
+        7,
+        "{}",
+        scene.read("out.csv")
+    );
+    for row in [
+        "| one   | 1     |",
+        "| two   | 2     |",
+        "| three | 3     |",
+    ] {
         assert!(ran.stdout.contains(row), "no {row}: {}", ran.stdout);
     }
 }
@@ -170,7 +245,13 @@ CREATE JOB show WITH (class = 'stream') AS INSERT INTO screen SELECT value * 10 
 ";
     let ran = Scene::new().run(sql, &["--json"]);
     assert_eq!(job(&ran.summary(), "show")["rows_out"], 3);
-    for shown in ["-- screen: job show, micro-batch ", "| tens |", "| 0    |", "| 10   |", "| 20   |"] {
+    for shown in [
+        "-- screen: job show, micro-batch ",
+        "| tens |",
+        "| 0    |",
+        "| 10   |",
+        "| 20   |",
+    ] {
         assert!(ran.stdout.contains(shown), "no {shown}: {}", ran.stdout);
     }
 }

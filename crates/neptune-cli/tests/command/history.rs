@@ -18,11 +18,16 @@ CREATE JOB load WITH (class = 'batch') AS
 #[test]
 fn the_event_log_is_json_lines_in_a_possible_order() {
     let scene = Scene::new();
-    let ran = scene.run(CONTENTION, &["--json", "--slots", "1", "--event-log", "log.jsonl"]);
+    let ran = scene.run(
+        CONTENTION,
+        &["--json", "--slots", "1", "--event-log", "log.jsonl"],
+    );
     assert_eq!(ran.summary()["status"], "ok");
     let text = scene.read("log.jsonl");
-    let events: Vec<Value> =
-        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect();
+    let events: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}")))
+        .collect();
 
     let mut stories: BTreeMap<u64, Vec<&str>> = BTreeMap::new();
     let (mut last, mut names) = (0.0, BTreeSet::new());
@@ -31,11 +36,17 @@ fn the_event_log_is_json_lines_in_a_possible_order() {
         assert!(at >= last, "time runs backwards at {event}");
         last = at;
         assert!(event["job"].is_number(), "{event}");
-        names.insert((event["name"].as_str().unwrap(), event["class"].as_str().unwrap()));
+        names.insert((
+            event["name"].as_str().unwrap(),
+            event["class"].as_str().unwrap(),
+        ));
         let story = stories.entry(event["task"].as_u64().unwrap()).or_default();
         story.push(event["event"].as_str().unwrap());
     }
-    assert!(names.contains(&("pump", "stream")) && names.contains(&("load", "batch")), "{names:?}");
+    assert!(
+        names.contains(&("pump", "stream")) && names.contains(&("load", "batch")),
+        "{names:?}"
+    );
 
     let mut suspended = 0;
     for (task, story) in &stories {
@@ -49,7 +60,10 @@ fn the_event_log_is_json_lines_in_a_possible_order() {
                 "suspended" => &["resumed", "finished"],
                 other => panic!("task {task}: nothing comes after {other}: {story:?}"),
             };
-            assert!(after.contains(&pair[1]), "task {task}: {pair:?} in {story:?}");
+            assert!(
+                after.contains(&pair[1]),
+                "task {task}: {pair:?} in {story:?}"
+            );
         }
         suspended += story.iter().filter(|event| **event == "suspended").count();
     }

@@ -14,25 +14,54 @@ SET neptune.job.class = 'stream';
 #[test]
 fn a_query_with_state_over_a_stream_is_refused() {
     for (query, says) in [
-        ("SELECT value % 2, count(*) FROM a GROUP BY value % 2", "GROUP BY"),
+        (
+            "SELECT value % 2, count(*) FROM a GROUP BY value % 2",
+            "GROUP BY",
+        ),
         ("SELECT max(value) FROM a", "aggregate"),
         ("SELECT DISTINCT value FROM a", "DISTINCT"),
         ("SELECT value FROM a UNION SELECT value FROM b", "DISTINCT"),
         ("SELECT value FROM a ORDER BY value", "ORDER BY"),
         ("SELECT value FROM a LIMIT 5", "LIMIT"),
-        ("SELECT value, row_number() OVER (ORDER BY value) FROM a", "window function"),
-        ("SELECT a.value FROM a JOIN b ON a.value = b.value", "join of two streams"),
-        ("SELECT x.value FROM a AS x JOIN a AS y ON x.value = y.value", "join of two streams"),
-        ("SELECT dim.name FROM a RIGHT JOIN dim ON a.value = dim.value", "outer join"),
-        ("SELECT a.value FROM a FULL JOIN dim ON a.value = dim.value", "outer join"),
-        ("SELECT name FROM dim WHERE value IN (SELECT value FROM a)", "subquery"),
+        (
+            "SELECT value, row_number() OVER (ORDER BY value) FROM a",
+            "window function",
+        ),
+        (
+            "SELECT a.value FROM a JOIN b ON a.value = b.value",
+            "join of two streams",
+        ),
+        (
+            "SELECT x.value FROM a AS x JOIN a AS y ON x.value = y.value",
+            "join of two streams",
+        ),
+        (
+            "SELECT dim.name FROM a RIGHT JOIN dim ON a.value = dim.value",
+            "outer join",
+        ),
+        (
+            "SELECT a.value FROM a FULL JOIN dim ON a.value = dim.value",
+            "outer join",
+        ),
+        (
+            "SELECT name FROM dim WHERE value IN (SELECT value FROM a)",
+            "subquery",
+        ),
     ] {
         let sql = format!("{TABLES}\n  INSERT INTO sink\n  {query};");
         let ran = Scene::new().run(&sql, &[]);
         assert_eq!(ran.code, Some(1), "{query}: {ran:?}");
-        assert!(ran.stderr.starts_with("error: app.sql:7:3: "), "{query}: {}", ran.stderr);
+        assert!(
+            ran.stderr.starts_with("error: app.sql:7:3: "),
+            "{query}: {}",
+            ran.stderr
+        );
         for said in [says, "not available yet"] {
-            assert!(ran.stderr.contains(said), "{query}: not {said:?}: {}", ran.stderr);
+            assert!(
+                ran.stderr.contains(said),
+                "{query}: not {said:?}: {}",
+                ran.stderr
+            );
         }
     }
 }
@@ -60,12 +89,20 @@ fn event_time_output_modes_and_checkpoints_are_refused() {
             (6, 33),
             "checkpoint",
         ),
-        ("CREATE TABLE k WITH (connector = 'kafka');", (6, 34), "'kafka' is not available yet"),
+        (
+            "CREATE TABLE k WITH (connector = 'kafka');",
+            (6, 34),
+            "'kafka' is not available yet",
+        ),
     ] {
         let ran = Scene::new().run(&format!("{TABLES}{statement}"), &[]);
         assert_eq!(ran.code, Some(1), "{statement}: {ran:?}");
         let place = format!("error: app.sql:{}:{}: ", place.0, place.1);
-        assert!(ran.stderr.starts_with(&place), "{statement}: not at {place}: {}", ran.stderr);
+        assert!(
+            ran.stderr.starts_with(&place),
+            "{statement}: not at {place}: {}",
+            ran.stderr
+        );
         assert!(ran.stderr.contains(says), "{statement}: {}", ran.stderr);
     }
 }

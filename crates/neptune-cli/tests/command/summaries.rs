@@ -7,7 +7,12 @@ use serde_json::Value;
 use super::support::{Scene, job};
 
 fn keys(value: &Value) -> BTreeSet<&str> {
-    value.as_object().unwrap().keys().map(String::as_str).collect()
+    value
+        .as_object()
+        .unwrap()
+        .keys()
+        .map(String::as_str)
+        .collect()
 }
 
 fn numbers(value: &Value, names: &[&str]) {
@@ -28,28 +33,58 @@ CREATE JOB verdict WITH (trigger = 'end') AS
 ";
     let ran = Scene::new().run(sql, &["--json"]);
     let summary = ran.summary();
-    assert_eq!(keys(&summary), BTreeSet::from(["status", "wall_s", "jobs", "app"]));
+    assert_eq!(
+        keys(&summary),
+        BTreeSet::from(["status", "wall_s", "jobs", "app"])
+    );
     assert_eq!(summary["status"], "ok");
     numbers(&summary, &["wall_s"]);
-    let names: Vec<&Value> =
-        summary["jobs"].as_array().unwrap().iter().map(|job| &job["name"]).collect();
+    let names: Vec<&Value> = summary["jobs"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|job| &job["name"])
+        .collect();
     assert_eq!(names, ["pump", "insert_kept", "verdict"]);
     for entry in summary["jobs"].as_array().unwrap() {
-        numbers(entry, &["rows_in", "rows_out", "late_rows", "micro_batches", "suspensions"]);
+        numbers(
+            entry,
+            &[
+                "rows_in",
+                "rows_out",
+                "late_rows",
+                "micro_batches",
+                "suspensions",
+            ],
+        );
         numbers(&entry["latency_ms"], &["p50", "p99"]);
         numbers(&entry["suspend_ms"], &["p50", "p99", "max"]);
         assert_eq!(entry["state"], "finished");
     }
     let pump = job(&summary, "pump");
     assert_eq!(pump["class"], "stream");
-    assert_eq!((&pump["rows_in"], &pump["rows_out"]), (&50.into(), &50.into()), "{summary}");
+    assert_eq!(
+        (&pump["rows_in"], &pump["rows_out"]),
+        (&50.into(), &50.into()),
+        "{summary}"
+    );
     assert!(pump["latency_ms"]["p99"].as_f64() >= pump["latency_ms"]["p50"].as_f64());
     let insert = job(&summary, "insert_kept");
-    assert_eq!((&insert["class"], &insert["rows_out"]), (&"batch".into(), &2.into()));
+    assert_eq!(
+        (&insert["class"], &insert["rows_out"]),
+        (&"batch".into(), &2.into())
+    );
     let sum = (0..52).sum::<u64>() as f64;
     let app = &summary["app"];
-    assert_eq!((&app["rows"], &app["half"]), (&52.into(), &(sum / 2.0).into()), "{summary}");
-    assert!(keys(app).contains("none") && app["none"].is_null(), "{summary}");
+    assert_eq!(
+        (&app["rows"], &app["half"]),
+        (&52.into(), &(sum / 2.0).into()),
+        "{summary}"
+    );
+    assert!(
+        keys(app).contains("none") && app["none"].is_null(),
+        "{summary}"
+    );
 }
 
 #[test]
@@ -62,12 +97,23 @@ CREATE JOB pump WITH (class = 'stream') AS INSERT INTO sink SELECT value FROM fe
     let ran = Scene::new().run(sql, &[]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
     assert_eq!(ran.stdout, "", "only results go there");
-    assert!(!ran.stderr.contains('\x1b'), "no control characters: {:?}", ran.stderr);
-    let last = ran.stderr.lines().rfind(|line| line.starts_with("pump ")).unwrap();
+    assert!(
+        !ran.stderr.contains('\x1b'),
+        "no control characters: {:?}",
+        ran.stderr
+    );
+    let last = ran
+        .stderr
+        .lines()
+        .rfind(|line| line.starts_with("pump "))
+        .unwrap();
     for word in ["stream", "finished", "50"] {
         assert!(last.contains(word), "no {word}: {last}");
     }
-    assert!(ran.stderr.lines().last().unwrap().starts_with("ok after "), "{ran:?}");
+    assert!(
+        ran.stderr.lines().last().unwrap().starts_with("ok after "),
+        "{ran:?}"
+    );
 }
 
 #[test]
@@ -89,7 +135,11 @@ SELECT count(*) AS second_count FROM kept;
     let counts: Vec<&str> = ran
         .stdout
         .lines()
-        .filter_map(|line| line.strip_prefix("| 5")?.strip_suffix("        |").or(line.strip_prefix("| 5")))
+        .filter_map(|line| {
+            line.strip_prefix("| 5")?
+                .strip_suffix("        |")
+                .or(line.strip_prefix("| 5"))
+        })
         .map(|rest| rest.trim_end_matches([' ', '|']))
         .collect();
     assert_eq!(counts, ["0105", "0107"], "{}", ran.stdout);
@@ -118,10 +168,18 @@ SELECT 'sum ' || sum(a) || ' of ' || count(*) AS found FROM t;
 "
         );
         let ran = Scene::new().run(&sql, &["--json"]);
-        assert!(ran.stdout.contains("| sum 15 of 5 |"), "{table}: {}", ran.stdout);
+        assert!(
+            ran.stdout.contains("| sum 15 of 5 |"),
+            "{table}: {}",
+            ran.stdout
+        );
         let summary = ran.summary();
-        let names: BTreeSet<&str> =
-            summary["jobs"].as_array().unwrap().iter().map(|job| job["name"].as_str().unwrap()).collect();
+        let names: BTreeSet<&str> = summary["jobs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|job| job["name"].as_str().unwrap())
+            .collect();
         assert_eq!(names.len(), 5, "{summary}");
         assert_eq!(job(&summary, "insert_t")["rows_out"], 1);
     }
@@ -140,7 +198,15 @@ SHOW neptune.job.class;
 ";
     let ran = Scene::new().run(sql, &[]);
     assert_eq!(ran.code, Some(0), "{ran:?}");
-    for shown in ["| a | b |", "named:\n", "| more |", "| 2    |", "| v ", "logical_plan", "| neptune.job.class | batch |"] {
+    for shown in [
+        "| a | b |",
+        "named:\n",
+        "| more |",
+        "| 2    |",
+        "| v ",
+        "logical_plan",
+        "| neptune.job.class | batch |",
+    ] {
         assert!(ran.stdout.contains(shown), "no {shown:?}: {}", ran.stdout);
     }
 }
@@ -162,7 +228,11 @@ CREATE JOB verdict WITH (trigger = 'end') AS
         let ran = scene.run(sql, &["--json", "--scale", "0.02"]);
         let summary = ran.summary();
         let app = &summary["app"];
-        assert_eq!((&app["past"], &app["live"]), (&2000.into(), &40.into()), "{summary}");
+        assert_eq!(
+            (&app["past"], &app["live"]),
+            (&2000.into(), &40.into()),
+            "{summary}"
+        );
         let last = app["last"].as_u64().unwrap();
         assert_eq!(app["first"].as_u64().unwrap(), last + 1, "{summary}");
         let made = ran.stderr.contains("generating events: 2000 of 2000");

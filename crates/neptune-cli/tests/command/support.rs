@@ -73,8 +73,12 @@ impl Scene {
     /// The lines of all data files in a directory.
     pub(crate) fn lines(&self, name: &str) -> Vec<String> {
         let files = self.data_files(name);
-        let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap());
-        texts.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+        let texts = files
+            .iter()
+            .map(|file| std::fs::read_to_string(file).unwrap());
+        texts
+            .flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>())
+            .collect()
     }
 
     /// Runs `sql` as `app.sql` to its end.
@@ -101,7 +105,11 @@ impl Scene {
             .stderr(File::create(&stderr).unwrap())
             .spawn()
             .unwrap();
-        Running { child, stdout, stderr }
+        Running {
+            child,
+            stdout,
+            stderr,
+        }
     }
 }
 
@@ -118,8 +126,16 @@ impl Running {
         let begun = Instant::now();
         while !holds() {
             let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none(), "ended before {what}: {:?}", self.output(None));
-            assert!(begun.elapsed() < LIMIT, "never: {what}: {:?}", self.output(None));
+            assert!(
+                ended.is_none(),
+                "ended before {what}: {:?}",
+                self.output(None)
+            );
+            assert!(
+                begun.elapsed() < LIMIT,
+                "never: {what}: {:?}",
+                self.output(None)
+            );
             std::thread::sleep(LOOK);
         }
     }
@@ -166,7 +182,11 @@ impl Ran {
 
     /// The summary of a run with `--json`, however it ended.
     pub(crate) fn any_summary(&self) -> Value {
-        let last = self.stdout.lines().last().unwrap_or_else(|| panic!("{self:?}"));
+        let last = self
+            .stdout
+            .lines()
+            .last()
+            .unwrap_or_else(|| panic!("{self:?}"));
         serde_json::from_str(last).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 }

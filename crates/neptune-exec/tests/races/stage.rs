@@ -19,7 +19,7 @@ use crate::sync;
 use crate::task::{Gate, Interrupted, current_task};
 
 /// Interleavings of each scene and scheduler.
-const ITERATIONS: usize = 1_200;
+const ITERATIONS: usize = 1_000;
 
 /// Plays a scene under random schedules, and under schedules with few but well-placed changes of thread.
 pub(crate) fn check(scene: fn()) {

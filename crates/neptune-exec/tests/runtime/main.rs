@@ -15,6 +15,7 @@ mod preempt;
 mod query;
 mod share;
 mod shutdown;
+mod state;
 mod support;
 mod suspend;
 mod wake;

@@ -91,7 +91,9 @@ pub(crate) fn bind(
         let connector = table.connector();
         if streams.contains(&name) {
             table.prepare().map_err(|error| table.fault(error))?;
-            let source = connector.open_source().map_err(|error| table.fault(error))?;
+            let source = connector
+                .open_source()
+                .map_err(|error| table.fault(error))?;
             let source = Arc::new(StreamTable::new(source));
             sources.push(Arc::clone(&source));
             inputs.insert(name, source);

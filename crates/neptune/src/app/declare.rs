@@ -46,11 +46,13 @@ pub(crate) async fn create_table(
                 ShopPart::History { path, rows, seed } => {
                     given.finish()?;
                     if let Some(column) = create.columns.first() {
-                        let what = "the history of the shop has columns of its own: leave the list out";
+                        let what =
+                            "the history of the shop has columns of its own: leave the list out";
                         return refused(column.position, what);
                     }
                     let made = history(options, path, rows, seed).await?;
-                    let directory = made.map_err(|error| at_option(statement, create, "path", &error))?;
+                    let directory =
+                        made.map_err(|error| at_option(statement, create, "path", &error))?;
                     if exists {
                         context.deregister_table(create.name.clone())?;
                     }
@@ -61,7 +63,8 @@ pub(crate) async fn create_table(
                 }
                 ShopPart::Events { shop, first, end } => {
                     let mut spec = spec(create, &given, &ShopPart::OPTIONS);
-                    spec.options.extend(end.map(|end| ("rows".to_owned(), end.to_string())));
+                    spec.options
+                        .extend(end.map(|end| ("rows".to_owned(), end.to_string())));
                     ConnectorTable::generator(&spec, generator(shop, first))
                 }
             }
@@ -87,7 +90,9 @@ pub(crate) async fn create_table(
 fn spec(create: &CreateTable, options: &Options, others: &[&str]) -> TableSpec {
     let options: BTreeMap<String, String> = options
         .iter()
-        .filter(|(key, _)| !["connector", "event_time_field"].contains(key) && !others.contains(key))
+        .filter(|(key, _)| {
+            !["connector", "event_time_field"].contains(key) && !others.contains(key)
+        })
         .map(|(key, value)| (key.to_owned(), value.text.clone()))
         .collect();
     TableSpec {
@@ -109,7 +114,9 @@ async fn history(
     let made = tokio::task::spawn_blocking(move || {
         ensure_history(&path, rows, seed, |done| notify(done, rows))
     });
-    let made = made.await.map_err(|error| DataFusionError::External(Box::new(error)))?;
+    let made = made
+        .await
+        .map_err(|error| DataFusionError::External(Box::new(error)))?;
     Ok(made.map(|history| history.dir.to_string_lossy().into_owned()))
 }
 

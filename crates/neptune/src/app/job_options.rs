@@ -35,27 +35,30 @@ impl JobOptions {
     pub(crate) fn read(given: &Options) -> Result<Self, DialectError> {
         let mut given = given.clone();
         let class = given.one_of("class", &["stream", "batch"])?;
-        let options = Self {
-            class: class.map(|name| match name {
-                "stream" => Class::Stream,
-                _ => Class::Batch,
-            }),
-            priority: match given.str("priority") {
-                None => None,
-                Some(text) => {
-                    let number = text.trim().parse();
-                    Some(number.map_err(|_| given.bad_value("priority", "it must be a whole number"))?)
-                }
-            },
-            weight: at_least_one(&mut given, "weight")?,
-            limits: Limits {
-                max_rows: at_least_one(&mut given, CAPS[0])?,
-                max_files: at_least_one(&mut given, CAPS[1])?,
-            },
-            trigger: trigger(&mut given)?,
-            every: given.duration("every")?,
-            given: None,
-        };
+        let options =
+            Self {
+                class: class.map(|name| match name {
+                    "stream" => Class::Stream,
+                    _ => Class::Batch,
+                }),
+                priority: match given.str("priority") {
+                    None => None,
+                    Some(text) => {
+                        let number = text.trim().parse();
+                        Some(number.map_err(|_| {
+                            given.bad_value("priority", "it must be a whole number")
+                        })?)
+                    }
+                },
+                weight: at_least_one(&mut given, "weight")?,
+                limits: Limits {
+                    max_rows: at_least_one(&mut given, CAPS[0])?,
+                    max_files: at_least_one(&mut given, CAPS[1])?,
+                },
+                trigger: trigger(&mut given)?,
+                every: given.duration("every")?,
+                given: None,
+            };
         let mode = given.one_of("output_mode", &["append", "update", "complete"])?;
         if mode.is_some_and(|mode| mode != "append") {
             let what = "only 'append' is available yet: the others come with windows and state";
@@ -80,7 +83,8 @@ impl JobOptions {
         };
         for cap in CAPS {
             if self.position(cap).is_some() {
-                let what = format!("option `{cap}` is for jobs that read a stream; this one reads none");
+                let what =
+                    format!("option `{cap}` is for jobs that read a stream; this one reads none");
                 return Err(refused(cap, &what));
             }
         }
@@ -132,7 +136,10 @@ fn at_least_one<T: TryFrom<u64>>(
     };
     match T::try_from(number) {
         Ok(fits) if number > 0 => Ok(Some(fits)),
-        _ => Err(given.bad_value(key, "it must be a whole number of at least 1, and not enormous")),
+        _ => Err(given.bad_value(
+            key,
+            "it must be a whole number of at least 1, and not enormous",
+        )),
     }
 }
 

@@ -9,6 +9,7 @@ mod binding;
 mod declare;
 mod job;
 mod job_options;
+mod not_null;
 mod planner;
 mod run;
 mod shape;

@@ -50,10 +50,12 @@ impl<'a> Planner<'a> {
         statements: &[Statement],
     ) -> Self {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-        let named = statements.iter().filter_map(|statement| match &statement.kind {
-            StatementKind::CreateJob(create) => Some(create.name.text.clone()),
-            _ => None,
-        });
+        let named = statements
+            .iter()
+            .filter_map(|statement| match &statement.kind {
+                StatementKind::CreateJob(create) => Some(create.name.text.clone()),
+                _ => None,
+            });
         Self {
             session,
             options,
@@ -73,7 +75,11 @@ impl<'a> Planner<'a> {
         };
         let known = self.session.setting_names();
         if !known.iter().any(|name| name == key) && !key.starts_with("datafusion.runtime.") {
-            let error = at(statement, set.key.position, format!("unknown setting '{key}'"));
+            let error = at(
+                statement,
+                set.key.position,
+                format!("unknown setting '{key}'"),
+            );
             return Err(match nearest(key, known.iter().map(String::as_str)) {
                 Some(near) => error.with_help(format!("did you mean `{near}`?")),
                 None => error.with_help("SHOW ALL lists the settings"),
@@ -108,7 +114,8 @@ impl<'a> Planner<'a> {
         insert: &Insert,
     ) -> Result<AppJob, NeptuneError> {
         let name = self.unused_name(&format!("insert_{}", insert.table));
-        self.insert(statement, insert, name, &JobOptions::default()).await
+        self.insert(statement, insert, name, &JobOptions::default())
+            .await
     }
 
     /// A query whose rows go to the caller.
@@ -118,7 +125,8 @@ impl<'a> Planner<'a> {
         query: &SqlStatement,
     ) -> Result<AppJob, NeptuneError> {
         let name = self.unused_name("query");
-        self.query(statement, query, name, &JobOptions::default()).await
+        self.query(statement, query, name, &JobOptions::default())
+            .await
     }
 
     /// `COPY … TO …`, which DataFusion runs.
@@ -130,7 +138,14 @@ impl<'a> Planner<'a> {
         let name = self.unused_name("copy");
         let what = "a file made by COPY cannot take the rows of a stream";
         let options = JobOptions::default();
-        self.by_engine(statement, copy, name, &options, at(statement, statement.position, what)).await
+        self.by_engine(
+            statement,
+            copy,
+            name,
+            &options,
+            at(statement, statement.position, what),
+        )
+        .await
     }
 
     /// A statement that takes effect at once, such as `CREATE VIEW`.
@@ -141,10 +156,12 @@ impl<'a> Planner<'a> {
     ) -> Result<(), NeptuneError> {
         let located = |error| statement.locate(&error);
         let state = self.session.context().state();
-        let plan = state.statement_to_plan(sql.clone()).await.map_err(located)?;
-        if let LogicalPlan::Ddl(
-            DdlStatement::CreateMemoryTable(_) | DdlStatement::CreateView(_),
-        ) = &plan
+        let plan = state
+            .statement_to_plan(sql.clone())
+            .await
+            .map_err(located)?;
+        if let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(_) | DdlStatement::CreateView(_)) =
+            &plan
         {
             self.check_columns_known(statement, &state, sql).await?;
         }
@@ -155,7 +172,9 @@ impl<'a> Planner<'a> {
                 "table '{table}' is filled by a job, which runs after this statement has taken effect"
             );
             let help = "create the table WITH (connector = 'memory') and fill it with INSERT INTO";
-            return Err(at(statement, statement.position, what).with_help(help).into());
+            return Err(at(statement, statement.position, what)
+                .with_help(help)
+                .into());
         }
         Ok(self.session.run_plan(plan).await.map_err(located)?)
     }
@@ -166,7 +185,10 @@ impl<'a> Planner<'a> {
     /// For data files that are not there and that no job writes.
     pub(crate) fn finish(self) -> Result<u64, DialectError> {
         for table in self.read.iter().filter(|table| !table.is_filled()) {
-            table.connector().batch_table().map_err(|error| table.fault(error))?;
+            table
+                .connector()
+                .batch_table()
+                .map_err(|error| table.fault(error))?;
         }
         Ok(self.run)
     }
@@ -177,7 +199,9 @@ impl<'a> Planner<'a> {
         let base = self.session.options().job_settings(otherwise).name;
         let numbered = (2_u64..).map(|number| format!("{base}_{number}"));
         let mut candidates = std::iter::once(base.clone()).chain(numbered);
-        let unused = candidates.find(|name| !self.names.contains(name)).unwrap_or(base);
+        let unused = candidates
+            .find(|name| !self.names.contains(name))
+            .unwrap_or(base);
         self.names.insert(unused.clone());
         unused
     }
@@ -216,7 +240,9 @@ impl<'a> Planner<'a> {
         if !bound.sources.is_empty() {
             let what = "this query reads a stream, and a query that returns its rows has to end";
             let help = "write INSERT INTO a table with connector = 'console' or 'memory'";
-            return Err(at(statement, statement.position, what).with_help(help).into());
+            return Err(at(statement, statement.position, what)
+                .with_help(help)
+                .into());
         }
         self.batch(statement, options, settings, state, bound, Target::Caller)
     }
@@ -233,7 +259,9 @@ impl<'a> Planner<'a> {
             let what = format!("'{}' cannot take the rows of a stream", insert.table);
             let help = "declare it with CREATE TABLE … WITH (connector = 'filesystem', …)";
             let refused = at(statement, insert.table_position, what).with_help(help);
-            let job = self.by_engine(statement, &insert.statement, name, options, refused).await?;
+            let job = self
+                .by_engine(statement, &insert.statement, name, options, refused)
+                .await?;
             self.filled.insert(self.full_name(&insert.table));
             return Ok(job);
         };
@@ -277,7 +305,10 @@ impl<'a> Planner<'a> {
             limits: options.limits,
             run: self.run,
         };
-        let settings = JobSettings { killable: false, ..settings };
+        let settings = JobSettings {
+            killable: false,
+            ..settings
+        };
         Ok(AppJob::new(name, Work::Stream(Arc::new(query), settings)))
     }
 
@@ -290,7 +321,10 @@ impl<'a> Planner<'a> {
         options: &JobOptions,
         streams: DialectError,
     ) -> Result<AppJob, NeptuneError> {
-        let settings = JobSettings { killable: false, ..self.settings(&name, options) };
+        let settings = JobSettings {
+            killable: false,
+            ..self.settings(&name, options)
+        };
         let state = self.state(settings.class)?;
         let plan = self.plan(statement, &state, sql).await?;
         let bound = bind(statement, plan, settings.class)?;
@@ -368,8 +402,12 @@ impl<'a> Planner<'a> {
 
     /// The declared table of that name, if it is one.
     async fn declared(&self, name: &TableReference) -> Option<DeclaredTable> {
-        let provider: Arc<dyn TableProvider> =
-            self.session.context().table_provider(name.clone()).await.ok()?;
+        let provider: Arc<dyn TableProvider> = self
+            .session
+            .context()
+            .table_provider(name.clone())
+            .await
+            .ok()?;
         provider.downcast_ref::<DeclaredTable>().cloned()
     }
 

@@ -37,8 +37,8 @@ impl Application {
         let mut stopping = stop.clone();
         loop {
             // A query waits for what is bounded before it, and what is after it waits for the query.
-            while let Some(step) = steps
-                .next_if(|step| !querying && (bounded == 0 || matches!(step, Step::Start(_))))
+            while let Some(step) =
+                steps.next_if(|step| !querying && (bounded == 0 || matches!(step, Step::Start(_))))
             {
                 let job = step.job();
                 if job.is_at_end() {
@@ -81,7 +81,9 @@ impl Application {
             }
             ok
         };
-        failed |= !tokio::time::timeout(STOP_PATIENCE, rest).await.unwrap_or(false);
+        failed |= !tokio::time::timeout(STOP_PATIENCE, rest)
+            .await
+            .unwrap_or(false);
         drop(running);
         for job in self.jobs() {
             job.give_up_waiting();

@@ -9,6 +9,7 @@ use datafusion::logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuil
 use datafusion::scalar::ScalarValue;
 use neptune_stream::connector::ConnectorTable;
 
+use super::not_null::not_null;
 use crate::dialect::{DialectError, Insert, Statement};
 
 /// The query's columns as the table has them: in its order, of its types, and NULL where none is given. A table whose
@@ -43,7 +44,11 @@ pub(crate) fn shaped(
             .map(|(column, name)| col(column.clone()).alias(name))
             .collect();
         let unnamed = insert.columns.is_empty();
-        let plan = if unnamed { plan } else { project(plan, named, statement)? };
+        let plan = if unnamed {
+            plan
+        } else {
+            project(plan, named, statement)?
+        };
         let fields: Vec<Field> = (plan.schema().fields().iter())
             .map(|field| field.as_ref().clone())
             .collect();
@@ -66,11 +71,21 @@ pub(crate) fn shaped(
             }
         };
         let cast = value.cast_to(field.data_type(), plan.schema().as_ref());
-        let cast = cast.map_err(|error| {
+        let value = cast.map_err(|error| {
             let reason = statement.locate(&error).what;
-            refused(format!("column '{}' of table '{}': {reason}", field.name(), insert.table))
+            refused(format!(
+                "column '{}' of table '{}': {reason}",
+                field.name(),
+                insert.table
+            ))
         })?;
-        shape.push(cast.alias(field.name()));
+        let may_be_null = value.nullable(plan.schema().as_ref());
+        let may_be_null = may_be_null.map_err(|error| statement.locate(&error))?;
+        let value = match !field.is_nullable() && may_be_null {
+            true => not_null(value, field.name(), &insert.table.to_string()),
+            false => value,
+        };
+        shape.push(value.alias(field.name()));
     }
     project(plan, shape, statement)
 }
@@ -84,7 +99,11 @@ fn target_names(
 ) -> Result<Vec<String>, DialectError> {
     if insert.columns.is_empty() {
         return Ok(match known {
-            Some(schema) => schema.fields().iter().map(|field| field.name().clone()).collect(),
+            Some(schema) => schema
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect(),
             None => columns.iter().map(|column| column.name.clone()).collect(),
         });
     }
@@ -92,13 +111,20 @@ fn target_names(
     for column in &insert.columns {
         let refused = |what| Err(statement.source().error(column.position, what));
         if known.is_some_and(|schema| schema.field_with_name(&column.text).is_err()) {
-            return refused(format!("table '{}' has no column '{}'", insert.table, column.text));
+            return refused(format!(
+                "table '{}' has no column '{}'",
+                insert.table, column.text
+            ));
         }
         if !seen.insert(&column.text) {
             return refused(format!("column '{}' is named twice", column.text));
         }
     }
-    Ok(insert.columns.iter().map(|column| column.text.clone()).collect())
+    Ok(insert
+        .columns
+        .iter()
+        .map(|column| column.text.clone())
+        .collect())
 }
 
 fn first_twice(names: &[String]) -> Option<&String> {

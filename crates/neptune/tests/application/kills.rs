@@ -14,9 +14,18 @@ async fn killed_jobs_write_each_row_once_to_every_sink() {
         ("shared", "connector = 'shared'".to_owned()),
         (
             "files",
-            format!("connector = 'filesystem', format = 'parquet', path = {}", quoted(dir.path(), "files")),
+            format!(
+                "connector = 'filesystem', format = 'parquet', path = {}",
+                quoted(dir.path(), "files")
+            ),
         ),
-        ("file", format!("connector = 'single_file', path = {}", quoted(dir.path(), "file.json"))),
+        (
+            "file",
+            format!(
+                "connector = 'single_file', path = {}",
+                quoted(dir.path(), "file.json")
+            ),
+        ),
     ];
     let mut sql = "\
 CREATE TABLE ticks WITH (connector = 'rate', rows_per_second = 1000, rows = 600);
@@ -41,8 +50,16 @@ CREATE JOB ticking WITH (class = 'stream', trigger = '5 ms') AS INSERT INTO sink
 
     assert_eq!(report(&summary, "ticking").rows_out, 600);
     for (name, _) in &sinks {
-        assert_eq!(named(&summary.jobs, &format!("into_{name}")).rows_out, 500, "{name}");
-        assert_eq!(output.rows_of(&format!("of_{name}")), ["501 501 30000 -1 499"], "{name}");
+        assert_eq!(
+            named(&summary.jobs, &format!("into_{name}")).rows_out,
+            500,
+            "{name}"
+        );
+        assert_eq!(
+            output.rows_of(&format!("of_{name}")),
+            ["501 501 30000 -1 499"],
+            "{name}"
+        );
     }
     assert_eq!(output.rows_of("query"), ["500 30000"]);
     let kills: u64 = summary.jobs.iter().map(|job| job.kills).sum();
@@ -58,8 +75,17 @@ async fn a_killed_query_gives_the_answer_of_one_run() {
     // Streams that take its slot until one of them has met it running.
     while handle.progress().kills == 0 {
         let stream = session.context().sql("SELECT 1").await.unwrap();
-        session.submit_as(stream, session.job_settings("stream", Class::Stream)).await.unwrap();
-        assert!(futures::poll!(&mut handle).is_pending(), "it ended before it could be killed");
+        session
+            .submit_as(stream, session.job_settings("stream", Class::Stream))
+            .await
+            .unwrap();
+        assert!(
+            futures::poll!(&mut handle).is_pending(),
+            "it ended before it could be killed"
+        );
     }
-    assert_eq!(lines(&handle.await.unwrap()), ["0 30000", "1 30000", "2 30000"]);
+    assert_eq!(
+        lines(&handle.await.unwrap()),
+        ["0 30000", "1 30000", "2 30000"]
+    );
 }

@@ -1,20 +1,25 @@
 //! A session gives DataFusion's context classes, and jobs handles.
 
-use neptune::datafusion::arrow::array::AsArray;
-use neptune::{Class, JobState, NeptuneError, PolicyName, Session, TaskError};
+use std::sync::{Arc, mpsc};
 
-use super::support::{ask, lines, session};
+use neptune::datafusion::arrow::array::AsArray;
+use neptune::datafusion::arrow::datatypes::DataType;
+use neptune::datafusion::logical_expr::{ColumnarValue, ScalarUDF, Volatility, create_udf};
+use neptune::{Class, JobState, NeptuneError, PolicyName, Session, TaskError};
+use parking_lot::Mutex;
+
+use super::support::{ask, lines, session, until};
 
 /// Never ends in the time of a test.
 const ENDLESS: &str = "SELECT count(*) FROM generate_series(1, 3000000) AS a(v)
     CROSS JOIN generate_series(1, 3000000) AS b(v)";
 /// Takes a while, and exchanges rows between its partitions.
 const GROUPS: &str = "SELECT v % 7 AS k, count(*) AS n, sum(v) AS s
-    FROM generate_series(1, 100000) AS t(v) GROUP BY v % 7 ORDER BY k";
+    FROM generate_series(1, 300000) AS t(v) GROUP BY v % 7 ORDER BY k";
 
 fn groups() -> Vec<String> {
     let row = |k: u64| {
-        let members = (1..=100_000_u64).filter(|v| v % 7 == k);
+        let members = (1..=300_000_u64).filter(|v| v % 7 == k);
         let (n, s) = members.fold((0, 0), |(n, s), v| (n + 1, s + v));
         format!("{k} {n} {s}")
     };
@@ -43,8 +48,15 @@ async fn the_class_set_through_the_plain_context_is_inherited_by_every_task() {
         assert!(tasks.len() > 4, "{class}: {tasks:?}");
         assert!(mine.iter().all(|event| event.class == class), "{class}");
     }
-    let error = session.context().sql("SET neptune.job.class = 'quick'").await.unwrap_err();
-    assert!(error.to_string().contains("unknown job class 'quick'"), "{error}");
+    let error = session
+        .context()
+        .sql("SET neptune.job.class = 'quick'")
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("unknown job class 'quick'"),
+        "{error}"
+    );
 }
 
 #[tokio::test]
@@ -53,9 +65,13 @@ async fn a_suspended_job_does_nothing_and_then_gives_the_same_answer() {
     let query = session.context().sql(GROUPS).await.unwrap();
     let settings = session.job_settings("mine", Class::Batch);
     let mut handle = session.submit_as(query, settings);
+    until("a task", || handle.progress().tasks > 0).await;
     handle.suspend().await;
     let progress = handle.progress();
-    assert_eq!((progress.name.as_str(), progress.class), ("mine", Class::Batch));
+    assert_eq!(
+        (progress.name.as_str(), progress.class),
+        ("mine", Class::Batch)
+    );
     assert_eq!(progress.state, JobState::Suspended);
     assert!(progress.tasks > 0);
     // Nobody is polled, so nothing is added to the log.
@@ -68,7 +84,10 @@ async fn a_suspended_job_does_nothing_and_then_gives_the_same_answer() {
     assert_eq!(lines(&(&mut handle).await.unwrap()), groups());
     let progress = handle.progress();
     assert_eq!(progress.state, JobState::Ended);
-    assert_eq!((progress.tasks, progress.memory_bytes, progress.kills), (0, 0, 0));
+    assert_eq!(
+        (progress.tasks, progress.memory_bytes, progress.kills),
+        (0, 0, 0)
+    );
 }
 
 #[tokio::test]
@@ -81,16 +100,23 @@ async fn a_cancelled_or_dropped_job_gives_everything_back() {
             if suspended {
                 handle.suspend().await;
             }
-            let job = std::sync::Arc::clone(handle.job());
+            let job = Arc::clone(handle.job());
             if dropped {
                 drop(handle);
             } else {
                 handle.cancel();
                 let error = handle.await.unwrap_err();
-                assert!(matches!(error, NeptuneError::Task(TaskError::Cancelled)), "{error}");
+                assert!(
+                    matches!(error, NeptuneError::Task(TaskError::Cancelled)),
+                    "{error}"
+                );
             }
             job.drained().await;
-            assert_eq!((job.live_tasks(), job.memory()), (0, 0), "{suspended} {dropped}");
+            assert_eq!(
+                (job.live_tasks(), job.memory()),
+                (0, 0),
+                "{suspended} {dropped}"
+            );
             let counts = session.executor().counts();
             assert_eq!((counts.batch, counts.waiting, counts.suspended), (0, 0, 0));
         }
@@ -100,28 +126,51 @@ async fn a_cancelled_or_dropped_job_gives_everything_back() {
 #[tokio::test]
 async fn an_error_of_a_query_is_the_error_of_its_job() {
     let session = session(PolicyName::Neptune, 2);
-    let query = session.context().sql("SELECT 1 / v FROM (VALUES (1), (0)) AS t(v)").await.unwrap();
+    let query = session
+        .context()
+        .sql("SELECT 1 / v FROM (VALUES (1), (0)) AS t(v)")
+        .await
+        .unwrap();
     let error = session.submit(query).await.unwrap_err();
     assert!(matches!(error, NeptuneError::Engine(_)), "{error:?}");
     assert!(error.to_string().contains("Divide by zero"), "{error}");
 }
 
+/// A function `gate(v)` that gives `v`, but the first time says that it was reached and waits for leave.
+fn gate() -> (ScalarUDF, mpsc::Receiver<()>, mpsc::Sender<()>) {
+    let (say, reached) = mpsc::channel();
+    let (leave, wait) = mpsc::channel();
+    let closed = Mutex::new(Some((say, wait)));
+    let pass = move |args: &[ColumnarValue]| {
+        if let Some((say, wait)) = closed.lock().take() {
+            say.send(()).unwrap();
+            wait.recv().unwrap();
+        }
+        Ok(args[0].clone())
+    };
+    let (int, volatile) = (DataType::Int64, Volatility::Volatile);
+    let function = create_udf("gate", vec![int.clone()], int, volatile, Arc::new(pass));
+    (function, reached, leave)
+}
+
 #[tokio::test]
 async fn explain_analyze_shows_yields_and_the_longest_poll() {
     let session = session(PolicyName::Neptune, 2);
-    let explain = format!("EXPLAIN ANALYZE {GROUPS}");
-    let query = session.context().sql(&explain).await.unwrap();
+    let (function, reached, leave) = gate();
+    session.context().register_udf(function);
+    let explain = "EXPLAIN ANALYZE SELECT k % 7, count(*) FROM
+        (SELECT gate(v) AS k FROM generate_series(1, 30000) AS t(v)) AS g GROUP BY k % 7";
+    let query = session.context().sql(explain).await.unwrap();
     let settings = session.job_settings("explained", Class::Batch);
-    let mut handle = session.submit_as(query, settings);
-    // Asked to yield again and again while it runs.
-    let batches = loop {
-        if let std::task::Poll::Ready(result) = futures::poll!(&mut handle) {
-            break result.unwrap();
-        }
-        handle.suspend().await;
-        handle.job().resume_and_wait().await;
-        tokio::task::yield_now().await;
-    };
+    let handle = session.submit_as(query, settings);
+    tokio::task::spawn_blocking(move || reached.recv().unwrap())
+        .await
+        .unwrap();
+    // Asked to yield while it is in the function, it does so at the next yield point.
+    tokio::join!(handle.suspend(), async { leave.send(()).unwrap() });
+    assert_eq!(handle.progress().state, JobState::Suspended);
+    handle.resume();
+    let batches = handle.await.unwrap();
     let plan: String = batches
         .iter()
         .flat_map(|batch| {
@@ -129,7 +178,10 @@ async fn explain_analyze_shows_yields_and_the_longest_poll() {
             text.iter().flatten().map(str::to_owned).collect::<Vec<_>>()
         })
         .collect();
-    let nodes: Vec<&str> = plan.lines().filter(|line| line.contains("YieldExec: of=")).collect();
+    let nodes: Vec<&str> = plan
+        .lines()
+        .filter(|line| line.contains("YieldExec: of="))
+        .collect();
     assert!(nodes.len() >= 2, "{plan}");
     let figures = |name: &str| -> Vec<u64> {
         let figure = |node: &&str| {
@@ -155,9 +207,15 @@ async fn settings_of_the_builder_hold_and_wrong_ones_are_named() {
         .build()
         .unwrap();
     assert_eq!(session.executor().policy(), PolicyName::Fair);
-    assert_eq!(ask(&session, "SHOW neptune.suspend.max_count").await, ["neptune.suspend.max_count 7"]);
+    assert_eq!(
+        ask(&session, "SHOW neptune.suspend.max_count").await,
+        ["neptune.suspend.max_count 7"]
+    );
     let partitions = "datafusion.execution.target_partitions";
-    assert_eq!(ask(&session, &format!("SHOW {partitions}")).await, [format!("{partitions} 3")]);
+    assert_eq!(
+        ask(&session, &format!("SHOW {partitions}")).await,
+        [format!("{partitions} 3")]
+    );
     session.set("neptune.scheduler.policy", "kill").unwrap();
     assert_eq!(session.executor().policy(), PolicyName::Kill);
 

@@ -13,13 +13,33 @@ async fn every_sink_takes_each_row_once_under_every_trigger() {
         let sinks = [
             ("mem", "connector = 'memory'".to_owned()),
             ("versions", "connector = 'shared'".to_owned()),
-            ("json", format!("connector = 'filesystem', format = 'json', path = {}", quoted(dir.path(), "json"))),
-            ("parquet", format!("connector = 'filesystem', format = 'parquet', path = {}", quoted(dir.path(), "pq"))),
-            ("csv", format!("connector = 'single_file', path = {}", quoted(dir.path(), "all.csv"))),
+            (
+                "json",
+                format!(
+                    "connector = 'filesystem', format = 'json', path = {}",
+                    quoted(dir.path(), "json")
+                ),
+            ),
+            (
+                "parquet",
+                format!(
+                    "connector = 'filesystem', format = 'parquet', path = {}",
+                    quoted(dir.path(), "pq")
+                ),
+            ),
+            (
+                "csv",
+                format!(
+                    "connector = 'single_file', path = {}",
+                    quoted(dir.path(), "all.csv")
+                ),
+            ),
             ("screen", "connector = 'console', rows = 1000".to_owned()),
             ("nothing", "connector = 'noop'".to_owned()),
         ];
-        let mut sql = "CREATE TABLE ticks WITH (connector = 'rate', rows_per_second = 1000, rows = 250);\n".to_owned();
+        let mut sql =
+            "CREATE TABLE ticks WITH (connector = 'rate', rows_per_second = 1000, rows = 250);\n"
+                .to_owned();
         for (name, options) in &sinks {
             sql += &format!("CREATE TABLE {name} (value BIGINT) WITH ({options});\n");
             sql += &format!(
@@ -41,12 +61,22 @@ async fn every_sink_takes_each_row_once_under_every_trigger() {
             assert!(job.latency_ms.p99 > 0.0, "{trigger} {name}");
         }
         for (name, _) in &sinks[..5] {
-            assert_eq!(output.rows_of(&format!("of_{name}")), ["250 250 31125"], "{trigger} {name}");
+            assert_eq!(
+                output.rows_of(&format!("of_{name}")),
+                ["250 250 31125"],
+                "{trigger} {name}"
+            );
         }
         let printed = output.printed();
         let mut values: Vec<u64> = printed
             .lines()
-            .filter_map(|line| line.strip_prefix('|')?.trim_end_matches('|').trim().parse().ok())
+            .filter_map(|line| {
+                line.strip_prefix('|')?
+                    .trim_end_matches('|')
+                    .trim()
+                    .parse()
+                    .ok()
+            })
             .collect();
         values.sort_unstable();
         assert_eq!(values, (0..250).collect::<Vec<_>>(), "{trigger}: {printed}");
@@ -112,7 +142,11 @@ CREATE JOB look WITH (class = 'stream', trigger = '10 ms') AS
     assert_eq!(report(&summary, "look").state, AppJobState::Stopped);
     // Both scans of the table saw one version, whose rows say which it is.
     assert_eq!(
-        ask(&session, "SELECT count(*) FROM seen WHERE version <> other OR version <> stamp").await,
+        ask(
+            &session,
+            "SELECT count(*) FROM seen WHERE version <> other OR version <> stamp"
+        )
+        .await,
         ["0"]
     );
     // Rows come in order, so versions must.
@@ -149,6 +183,12 @@ DROP TABLE own;
     assert_eq!(report(&summary, "insert_own").rows_out, 2);
     assert_eq!(output.rows_of("query"), ["11"]);
     assert_eq!(output.rows_of("query_2"), ["60"]);
-    let gone = neptune::Application::load(&session, "app.sql", "INSERT INTO own VALUES (1)", output.options(1.0)).await;
+    let gone = neptune::Application::load(
+        &session,
+        "app.sql",
+        "INSERT INTO own VALUES (1)",
+        output.options(1.0),
+    )
+    .await;
     assert!(gone.unwrap_err().to_string().starts_with("app.sql:1:"));
 }

@@ -15,13 +15,20 @@ use tokio::sync::watch;
 const LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) fn session(policy: PolicyName, slots: usize) -> Session {
-    Session::builder().policy(policy).slots(slots).build().unwrap()
+    Session::builder()
+        .policy(policy)
+        .slots(slots)
+        .build()
+        .unwrap()
 }
+
+/// A query's name and the rows it gave.
+type Given = (String, Vec<RecordBatch>);
 
 /// What applications hand to their caller.
 #[derive(Clone, Default)]
 pub(crate) struct Output {
-    rows: Arc<Mutex<Vec<(String, Vec<RecordBatch>)>>>,
+    rows: Arc<Mutex<Vec<Given>>>,
     printed: Arc<Mutex<Vec<u8>>>,
 }
 
@@ -114,6 +121,15 @@ pub(crate) async fn run_until(
                 }
             }
         }
+    }
+}
+
+/// Waits until `holds`, which other threads bring about without telling.
+pub(crate) async fn until(what: &str, holds: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !holds() {
+        assert!(begun.elapsed() < LIMIT, "never: {what}");
+        tokio::time::sleep(Duration::from_micros(100)).await;
     }
 }
 

@@ -30,9 +30,13 @@ impl Answer {
     /// The answer `batches` of the query whose logical plan is `plan`.
     pub(crate) fn new(plan: &LogicalPlan, batches: &[RecordBatch]) -> Self {
         // An answer without rows may come without a batch.
-        let schema =
-            batches.first().map_or_else(|| plan.schema().inner().clone(), RecordBatch::schema);
-        Self { rows: concat_batches(&schema, batches).unwrap(), order: order_by(plan, plan) }
+        let schema = batches
+            .first()
+            .map_or_else(|| plan.schema().inner().clone(), RecordBatch::schema);
+        Self {
+            rows: concat_batches(&schema, batches).unwrap(),
+            order: order_by(plan, plan),
+        }
     }
 
     /// How many rows there are.
@@ -67,11 +71,15 @@ impl Answer {
     fn columns(&self) -> Vec<(String, DataType)> {
         let schema = self.rows.schema();
         let fields = schema.fields().iter();
-        fields.map(|field| (field.name().clone(), field.data_type().clone())).collect()
+        fields
+            .map(|field| (field.name().clone(), field.data_type().clone()))
+            .collect()
     }
 
     fn shown(&self, row: usize) -> String {
-        pretty_format_batches(&[self.rows.slice(row, 1)]).unwrap().to_string()
+        pretty_format_batches(&[self.rows.slice(row, 1)])
+            .unwrap()
+            .to_string()
     }
 
     /// The rows with only `columns`, in an order of their own if `sorted`.
@@ -81,18 +89,28 @@ impl Answer {
             .map(|column| self.rows.column(*column).clone())
             .partition(|column| column.data_type().is_floating());
         let exact: Option<Rows> = (!exact.is_empty()).then(|| {
-            let fields = exact.iter().map(|column| SortField::new(column.data_type().clone()));
+            let fields = exact
+                .iter()
+                .map(|column| SortField::new(column.data_type().clone()));
             let converter = RowConverter::new(fields.collect()).unwrap();
             converter.convert_columns(&exact).unwrap()
         });
         let floats: Vec<Float64Array> = floats
             .iter()
-            .map(|column| cast(column, &DataType::Float64).unwrap().as_primitive::<Float64Type>().clone())
+            .map(|column| {
+                cast(column, &DataType::Float64)
+                    .unwrap()
+                    .as_primitive::<Float64Type>()
+                    .clone()
+            })
             .collect();
         let mut rows: Vec<Row> = (0..self.len())
             .map(|place| Row {
                 place,
-                exact: exact.as_ref().map(|rows| rows.row(place).data().to_vec()).unwrap_or_default(),
+                exact: exact
+                    .as_ref()
+                    .map(|rows| rows.row(place).data().to_vec())
+                    .unwrap_or_default(),
                 floats: floats
                     .iter()
                     .map(|column| column.is_valid(place).then(|| column.value(place)))
@@ -116,7 +134,9 @@ impl Row {
             })
         };
         self.exact.cmp(&other.exact).then_with(|| {
-            floats().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+            floats()
+                .find(|order| order.is_ne())
+                .unwrap_or(Ordering::Equal)
         })
     }
 
@@ -125,10 +145,14 @@ impl Row {
             a.total_cmp(&b).is_eq() || (a - b).abs() <= TOLERANCE * a.abs().max(b.abs())
         };
         self.exact == other.exact
-            && self.floats.iter().zip(&other.floats).all(|(a, b)| match (a, b) {
-                (Some(a), Some(b)) => close(*a, *b),
-                _ => a.is_none() && b.is_none(),
-            })
+            && self
+                .floats
+                .iter()
+                .zip(&other.floats)
+                .all(|(a, b)| match (a, b) {
+                    (Some(a), Some(b)) => close(*a, *b),
+                    _ => a.is_none() && b.is_none(),
+                })
     }
 }
 
@@ -142,7 +166,11 @@ fn order_by(root: &LogicalPlan, plan: &LogicalPlan) -> Vec<usize> {
                 _ => None,
             });
             let columns: Vec<usize> = columns.collect();
-            assert_eq!(columns.len(), sort.expr.len(), "keys that are not in the answer: {sort:?}");
+            assert_eq!(
+                columns.len(),
+                sort.expr.len(),
+                "keys that are not in the answer: {sort:?}"
+            );
             columns
         }
         _ => Vec::new(),
@@ -175,17 +203,37 @@ mod tests {
         }
         let different = [
             ("SELECT k, s, f", "", "SELECT k, s, f * (1 + 1e-7) AS f", ""),
-            ("SELECT k, s, f", "", "SELECT k, s, coalesce(f, 0.0) AS f", ""),
+            (
+                "SELECT k, s, f",
+                "",
+                "SELECT k, s, coalesce(f, 0.0) AS f",
+                "",
+            ),
             ("SELECT k, s", "", "SELECT k + 1 AS k, s", ""),
             ("SELECT k, s", "", "SELECT CAST(k AS INT) AS k, s", ""),
             ("SELECT k, s", "", "SELECT k, s", "WHERE k = 1"),
-            ("SELECT k, s", "", "SELECT 3 - k AS k, CASE k WHEN 1 THEN 'b' ELSE 'a' END AS s", ""),
-            ("SELECT k, s", "ORDER BY k", "SELECT k, s", "ORDER BY k DESC"),
+            (
+                "SELECT k, s",
+                "",
+                "SELECT 3 - k AS k, CASE k WHEN 1 THEN 'b' ELSE 'a' END AS s",
+                "",
+            ),
+            (
+                "SELECT k, s",
+                "ORDER BY k",
+                "SELECT k, s",
+                "ORDER BY k DESC",
+            ),
         ];
         for (left, left_rest, right, right_rest) in different {
             let left = answer(&format!("{left} {table} {left_rest}")).await;
             let right = answer(&format!("{right} {table} {right_rest}")).await;
-            assert!(left.difference(&right).is_some(), "{:?} {:?}", left.rows, right.rows);
+            assert!(
+                left.difference(&right).is_some(),
+                "{:?} {:?}",
+                left.rows,
+                right.rows
+            );
         }
     }
 }

@@ -40,7 +40,10 @@ async fn same_answers(cases: Vec<Case>, rounds: usize) {
     let probes = streams.stop().await;
     settled(&session, "all queries").await;
     eprintln!("{by_user} suspensions by the user, {by_stream} by {probes} stream queries");
-    assert!(by_user > 100 && by_stream > 100, "{by_user} and {by_stream} under seed {seed}");
+    assert!(
+        by_user > 100 && by_stream > 100,
+        "{by_user} and {by_stream} under seed {seed}"
+    );
 }
 
 /// Runs the query as a batch job that is suspended at random, and compares.

@@ -29,7 +29,10 @@ impl Case {
             state.config_mut().options_mut().set(key, value).unwrap();
         }
         let context = SessionContext::new_with_state(state);
-        context.sql(&self.sql).await.unwrap_or_else(|error| panic!("{}: {error}", self.name))
+        context
+            .sql(&self.sql)
+            .await
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
     /// What DataFusion without Neptune answers.
@@ -54,7 +57,11 @@ pub(crate) fn tpch_queries() -> Vec<Case> {
 pub(crate) fn operator_queries() -> Vec<Case> {
     operators()
         .into_iter()
-        .map(|case| Case { name: case.name, sql: case.sql, settings: case.settings })
+        .map(|case| Case {
+            name: case.name,
+            sql: case.sql,
+            settings: case.settings,
+        })
         .collect()
 }
 
@@ -62,7 +69,10 @@ pub(crate) fn operator_queries() -> Vec<Case> {
 pub(crate) fn chosen(names: &[&str]) -> Vec<Case> {
     let mut all = tpch_queries();
     all.append(&mut operator_queries());
-    names.iter().map(|name| all.iter().find(|case| case.name == *name).unwrap().clone()).collect()
+    names
+        .iter()
+        .map(|name| all.iter().find(|case| case.name == *name).unwrap().clone())
+        .collect()
 }
 
 /// DataFusion without Neptune, with the tables.
@@ -75,7 +85,10 @@ pub(crate) async fn plain() -> SessionContext {
 
 /// A session without real-time threads, so that a test cannot take the machine from its neighbours.
 pub(crate) fn builder() -> SessionBuilder {
-    Session::builder().slots(SLOTS).set("neptune.os.realtime", "off").unwrap()
+    Session::builder()
+        .slots(SLOTS)
+        .set("neptune.os.realtime", "off")
+        .unwrap()
 }
 
 /// A session with the tables.
@@ -88,8 +101,10 @@ pub(crate) async fn session(builder: SessionBuilder) -> Session {
 async fn add_tables(context: &SessionContext) {
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("tpch-{SCALE}"));
     // Waits while another process makes them.
-    let paths: TpchPaths =
-        tokio::task::spawn_blocking(move || ensure_tpch(&dir, SCALE)).await.unwrap().unwrap();
+    let paths: TpchPaths = tokio::task::spawn_blocking(move || ensure_tpch(&dir, SCALE))
+        .await
+        .unwrap()
+        .unwrap();
     paths.register(context).await.unwrap();
     context.register_udf(sleep_row_udf());
 }

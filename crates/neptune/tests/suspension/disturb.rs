@@ -43,7 +43,9 @@ impl Random {
 /// The seed of this run: `NEPTUNE_TEST_SEED`, or another one each time. It is printed, which shows when the test fails.
 pub(crate) fn seed() -> u64 {
     let seed = match std::env::var("NEPTUNE_TEST_SEED") {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("NEPTUNE_TEST_SEED={text} is no number")),
+        Ok(text) => text
+            .parse()
+            .unwrap_or_else(|_| panic!("NEPTUNE_TEST_SEED={text} is no number")),
         Err(_) => {
             use std::hash::{BuildHasher, RandomState};
             RandomState::new().hash_one(0) >> 32
@@ -71,9 +73,17 @@ pub(crate) async fn suspending<T>(
         }
         let Some(job) = job() else { continue };
         job.suspend().await;
-        assert_eq!(session.executor().counts().batch, 0, "a suspended job is polled");
+        assert_eq!(
+            session.executor().counts().batch,
+            0,
+            "a suspended job is polled"
+        );
         random.pause(Duration::from_millis(3)).await;
-        assert_eq!(session.executor().counts().batch, 0, "a suspended job went on");
+        assert_eq!(
+            session.executor().counts().batch,
+            0,
+            "a suspended job went on"
+        );
         job.resume();
     }
 }

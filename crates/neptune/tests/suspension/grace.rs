@@ -27,7 +27,12 @@ async fn a_task_past_its_count_of_suspensions_is_left_alone_for_the_grace() {
     let builder = builder()
         .slots(1)
         .set("neptune.suspend.max_count", &MAX_COUNT.to_string())
-        .and_then(|b| b.set("neptune.suspend.grace", &format!("{} ms", GRACE.as_millis())))
+        .and_then(|b| {
+            b.set(
+                "neptune.suspend.grace",
+                &format!("{} ms", GRACE.as_millis()),
+            )
+        })
         .unwrap();
     let session = session(builder).await;
     let frame = session.context().sql(QUERY).await.unwrap();
@@ -51,7 +56,10 @@ async fn a_task_past_its_count_of_suspensions_is_left_alone_for_the_grace() {
         assert!(grace.undisturbed + SLACK >= GRACE, "{graces:?}");
     }
     let tempted = graces.iter().filter(|grace| grace.streams > 0).count();
-    assert!(tempted > 0, "no stream query came during a grace: {graces:?}");
+    assert!(
+        tempted > 0,
+        "no stream query came during a grace: {graces:?}"
+    );
 }
 
 /// A time for which a task was left alone.
@@ -86,14 +94,21 @@ fn graces_of(events: &[Event]) -> Vec<Grace> {
                 if count > MAX_COUNT {
                     suspensions.remove(&event.task);
                     let from = event.t_us - event.latency_us.unwrap_or(0.0);
-                    let grace = Grace { suspensions: count, undisturbed: Duration::ZERO, streams: 0 };
+                    let grace = Grace {
+                        suspensions: count,
+                        undisturbed: Duration::ZERO,
+                        streams: 0,
+                    };
                     open.insert(event.task, (from, grace));
                 }
             }
             (Class::Batch, EventKind::SuspendRequested) if event.cause == Some("stream") => {
                 if let Some((from, grace)) = open.remove(&event.task) {
                     let undisturbed = micros(event.t_us - from);
-                    graces.push(Grace { undisturbed, ..grace });
+                    graces.push(Grace {
+                        undisturbed,
+                        ..grace
+                    });
                 }
             }
             _ => {}

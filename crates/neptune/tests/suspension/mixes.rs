@@ -49,7 +49,13 @@ async fn a_thousand_mixes_of_suspend_resume_cancel_and_drop_leave_nothing_behind
                 for number in (worker..MIXES).step_by(AT_A_TIME) {
                     let what = format!("mix {number} of seed {seed}");
                     let mut random = Random::new(seed ^ ((number as u64) << 32));
-                    within(30, &session, &what, mix(&session, &mut random, &what, &mut ends)).await;
+                    within(
+                        30,
+                        &session,
+                        &what,
+                        mix(&session, &mut random, &what, &mut ends),
+                    )
+                    .await;
                 }
                 ends
             })
@@ -57,7 +63,9 @@ async fn a_thousand_mixes_of_suspend_resume_cancel_and_drop_leave_nothing_behind
         .collect();
     let mut all = Ends::default();
     for worker in workers {
-        let ends = worker.await.unwrap_or_else(|error| panic!("seed {seed}: {error}"));
+        let ends = worker
+            .await
+            .unwrap_or_else(|error| panic!("seed {seed}: {error}"));
         all.answered += ends.answered;
         all.cancelled += ends.cancelled;
         all.dropped += ends.dropped;
@@ -78,7 +86,11 @@ async fn a_thousand_mixes_of_suspend_resume_cancel_and_drop_leave_nothing_behind
 
 async fn mix(session: &Session, random: &mut Random, what: &str, ends: &mut Ends) {
     let (sql, expected) = QUERIES[random.below(QUERIES.len() as u64) as usize];
-    let class = if random.below(4) == 0 { Class::Stream } else { Class::Batch };
+    let class = if random.below(4) == 0 {
+        Class::Stream
+    } else {
+        Class::Batch
+    };
     let frame = session.context().sql(sql).await.unwrap();
     let handle = session.submit_as(frame, session.job_settings("mix", class));
     let job = Arc::clone(handle.job());

@@ -52,9 +52,17 @@ async fn answers_are_the_same_under_every_policy_beside_streams() {
         settled(&session, policy.name()).await;
         eprintln!("{policy}: {probes} stream queries, {kills} kills, {preempted} suspensions");
         assert!(probes > 20, "{policy}: only {probes} stream queries");
-        assert_eq!(kills > 0, policy == PolicyName::Kill, "{policy}: {kills} kills");
+        assert_eq!(
+            kills > 0,
+            policy == PolicyName::Kill,
+            "{policy}: {kills} kills"
+        );
         if policy != PolicyName::Kill {
-            assert_eq!(preempted > 0, policy == PolicyName::Neptune, "{policy}: {preempted}");
+            assert_eq!(
+                preempted > 0,
+                policy == PolicyName::Neptune,
+                "{policy}: {preempted}"
+            );
         }
     }
 }
@@ -76,11 +84,20 @@ async fn answers_are_the_same_however_finely_batches_are_cut() {
     for mut case in chosen(&NAMES) {
         let expected = case.expected(&plain).await;
         let own = case.settings.clone();
-        for (short_polls, target) in [("true", "1 us"), ("false", "1 us"), ("false", "500 us"), ("true", "0 us")] {
-            let what = format!("{} with short_polls {short_polls}, target {target}, seed {seed}", case.name);
+        for (short_polls, target) in [
+            ("true", "1 us"),
+            ("false", "1 us"),
+            ("false", "500 us"),
+            ("true", "0 us"),
+        ] {
+            let what = format!(
+                "{} with short_polls {short_polls}, target {target}, seed {seed}",
+                case.name
+            );
             case.settings = own.clone();
             for (key, value) in [("short_polls", short_polls), ("target", target)] {
-                case.settings.push((format!("neptune.yield.{key}"), value.to_owned()));
+                case.settings
+                    .push((format!("neptune.yield.{key}"), value.to_owned()));
             }
             let start = Instant::now();
             let frame = case.frame(session.context()).await;
@@ -93,7 +110,11 @@ async fn answers_are_the_same_however_finely_batches_are_cut() {
             if let Some(difference) = expected.difference(&Answer::new(&plan, &batches)) {
                 panic!("{what}: {difference}");
             }
-            eprintln!("{what}: {:?}, {} suspensions", start.elapsed(), job.suspensions().count);
+            eprintln!(
+                "{what}: {:?}, {} suspensions",
+                start.elapsed(),
+                job.suspensions().count
+            );
         }
     }
     settled(&session, "all queries").await;
@@ -111,7 +132,12 @@ async fn scratch() {
             let handle = session.submit_as(frame, session.job_settings(case.name, Class::Batch));
             let job = Arc::clone(handle.job());
             let r = tokio::time::timeout(Duration::from_secs(20), handle).await;
-            eprintln!("{target} {name} {:?} {} {:?}", start.elapsed(), r.is_ok(), job.stretches());
+            eprintln!(
+                "{target} {name} {:?} {} {:?}",
+                start.elapsed(),
+                r.is_ok(),
+                job.stretches()
+            );
         }
     }
 }

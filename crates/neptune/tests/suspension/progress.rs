@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use datafusion::arrow::array::AsArray;
 use datafusion::arrow::datatypes::{DataType, Int64Type};
-use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use datafusion::common::ScalarValue;
+use datafusion::logical_expr::{ColumnarValue, Volatility, create_udf};
 use neptune::{Class, Session};
 
 use crate::answer::Answer;
@@ -26,19 +26,25 @@ async fn a_batch_query_ends_beside_streams_that_take_nine_tenths_of_the_cores() 
     add_spin(&session);
 
     let stop = Arc::new(AtomicBool::new(false));
-    let streams: Vec<_> = (0..SLOTS).map(|_| load(session.clone(), Arc::clone(&stop))).collect();
+    let streams: Vec<_> = (0..SLOTS)
+        .map(|_| load(session.clone(), Arc::clone(&stop)))
+        .collect();
     let start = Instant::now();
     let frame = case.frame(session.context()).await;
     let plan = frame.logical_plan().clone();
     let handle = session.submit_as(frame, session.job_settings("batch", Class::Batch));
-    let batches = within(60, &session, "the batch query", handle).await.unwrap();
+    let batches = within(60, &session, "the batch query", handle)
+        .await
+        .unwrap();
     let took = start.elapsed();
     stop.store(true, Ordering::Relaxed);
     let mut spun = Duration::ZERO;
     for stream in streams {
         spun += stream.await.unwrap();
     }
-    let load = spun.div_f64(start.elapsed().as_secs_f64() * SLOTS as f64).as_secs_f64();
+    let load = spun
+        .div_f64(start.elapsed().as_secs_f64() * SLOTS as f64)
+        .as_secs_f64();
     let strikes = Strikes::of(&session, "batch").by_stream;
 
     eprintln!("{took:?} beside a load of {load:.2}, suspended {strikes} times");
@@ -75,8 +81,10 @@ async fn load_loop(session: Session, stop: Arc<AtomicBool>) -> Duration {
     while !stop.load(Ordering::Relaxed) {
         let next = Instant::now() + PERIOD;
         let query = session.context().sql(&sql).await.unwrap();
-        let batches =
-            session.submit_as(query, session.job_settings("load", Class::Stream)).await.unwrap();
+        let batches = session
+            .submit_as(query, session.job_settings("load", Class::Stream))
+            .await
+            .unwrap();
         let micros = batches[0].column(0).as_primitive::<Int64Type>().value(0);
         assert_eq!(micros, SPIN.as_micros() as i64);
         spun += SPIN;

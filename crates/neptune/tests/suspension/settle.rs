@@ -22,7 +22,11 @@ pub(crate) async fn within<T>(
 pub(crate) async fn settled(session: &Session, what: &str) {
     let deadline = Instant::now() + Duration::from_secs(5);
     while !holds_nothing(session) || !session.executor().jobs().is_empty() {
-        assert!(Instant::now() < deadline, "{what}: left behind: {}", left(session));
+        assert!(
+            Instant::now() < deadline,
+            "{what}: left behind: {}",
+            left(session)
+        );
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }
@@ -30,7 +34,8 @@ pub(crate) async fn settled(session: &Session, what: &str) {
 /// Whether no task is left, and with it no slot and no byte.
 pub(crate) fn holds_nothing(session: &Session) -> bool {
     let counts = session.executor().counts();
-    counts.tasks + counts.stream + counts.batch + counts.waiting + counts.suspended + counts.held == 0
+    counts.tasks + counts.stream + counts.batch + counts.waiting + counts.suspended + counts.held
+        == 0
         && session.executor().memory_pool().reserved() == 0
 }
 
@@ -42,7 +47,10 @@ pub(crate) fn left(session: &Session) -> String {
         .iter()
         .map(|job| {
             let (name, tasks, memory) = (job.name(), job.live_tasks(), job.memory());
-            format!("{name}: {tasks} tasks, {memory} bytes, held {}", job.is_held())
+            format!(
+                "{name}: {tasks} tasks, {memory} bytes, held {}",
+                job.is_held()
+            )
         })
         .collect();
     let bytes = executor.memory_pool().reserved();

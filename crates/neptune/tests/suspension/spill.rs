@@ -56,11 +56,18 @@ async fn answers_are_the_same_when_sorts_and_aggregations_spill() {
 
 /// The batch job that runs, if one does.
 fn batch_job(session: &Session) -> Option<Arc<Job>> {
-    session.executor().jobs().into_iter().find(|job| job.class() == Class::Batch)
+    session
+        .executor()
+        .jobs()
+        .into_iter()
+        .find(|job| job.class() == Class::Batch)
 }
 
 fn spills(plan: &Arc<dyn ExecutionPlan>) -> usize {
-    let own = plan.metrics().and_then(|metrics| metrics.spill_count()).unwrap_or(0);
+    let own = plan
+        .metrics()
+        .and_then(|metrics| metrics.spill_count())
+        .unwrap_or(0);
     own + plan.children().into_iter().map(spills).sum::<usize>()
 }
 
@@ -72,7 +79,9 @@ async fn scratch_spill() {
                 let builder = builder()
                     .set("neptune.memory.limit", &limit.to_string())
                     .and_then(|b| b.set("neptune.yield.short_polls", short_polls))
-                    .and_then(|b| b.set("datafusion.execution.sort_spill_reservation_bytes", "65536"))
+                    .and_then(|b| {
+                        b.set("datafusion.execution.sort_spill_reservation_bytes", "65536")
+                    })
                     .and_then(|b| b.set("datafusion.execution.batch_size", "1024"))
                     .unwrap();
                 let session = session(builder).await;
@@ -80,7 +89,13 @@ async fn scratch_spill() {
                 let frame = case.frame(session.context()).await;
                 let plan = frame.create_physical_plan().await.unwrap();
                 let r = collect(Arc::clone(&plan), session.context().task_ctx()).await;
-                eprintln!("{name} {short_polls} {} MB: {} spills {:?}", limit >> 20, spills(&plan), r.err().map(|e| e.to_string().chars().take(400).collect::<String>()));
+                eprintln!(
+                    "{name} {short_polls} {} MB: {} spills {:?}",
+                    limit >> 20,
+                    spills(&plan),
+                    r.err()
+                        .map(|e| e.to_string().chars().take(400).collect::<String>())
+                );
             }
         }
     }

@@ -117,6 +117,17 @@ scripts! {
         s.2 begins => runs
     ";
 
+    no_more_jobs_are_killed_than_slots_are_missing: 3, [Kill], "
+        job a batch
+        job b batch
+        job p batch
+        b.1 begins
+        +1ms
+        a.1 a.2 begin
+        p.1 p.2 begin => waits, waits
+        priority p 1  => kill a.1 for priority
+    ";
+
     killing_a_job_brings_all_its_slots_back: 3, [Kill], "
         job a batch
         job b batch

@@ -72,6 +72,30 @@ scripts! {
         states     => b.2 running, b.3 waiting, s.1 running
     ";
 
+    a_grant_taken_back_keeps_its_place_in_the_queue: 2, [Neptune], "
+        job b batch
+        job s stream
+        b.1 b.2 begin
+        s.1 begins => runs, preempt b.1 for stream
+        b.1 pauses => suspended after 0ms
+        s.2 begins => runs, preempt b.2 for stream
+        b.2 pauses => suspended after 0ms
+        s.1 ends   => wake b.1
+        s.3 begins => runs
+        s.3 ends   => wake b.1
+    ";
+
+    a_job_suspended_again_before_it_went_on_is_not_stopped_twice: 1, [Neptune, Fifo], "
+        job b batch
+        hold b
+        b.1 begins => waits, stopped b.1
+        resume b   => wake b.1
+        hold b
+        b.1 begins => waits
+        resume b   => wake b.1
+        b.1 begins => runs resumed after 0ms
+    ";
+
     a_suspended_grant_taken_back_stays_first: 1, [Neptune], "
         job b batch
         job s stream
