@@ -141,7 +141,7 @@ mod tests {
         let suspender = suspender();
         let long = query(
             "SELECT count(*) FROM neptune_probe a, neptune_probe b, neptune_probe c
-             WHERE a.at + b.at + c.at % 7 > 1000 AND a.at < 400 AND b.at < 400",
+             WHERE a.at + b.at + c.at % 7 > 1000 AND a.at < 40 AND b.at < 40",
         );
         suspender.handle().block_on(async {
             let job = suspender.submit(long).await.unwrap();

@@ -55,7 +55,7 @@ pub struct AdaptiveSlicer {
     /// Slices since lengths were last tried, without quick ones, and how many it takes to the next trial.
     kept: u32,
     next_trial: u32,
-    /// The quickest slice since the limit changed, and how many were not worth their length.
+    /// The quickest slice since the limit changed, and how many there were.
     quickest: Option<Duration>,
     tries: u32,
 }
@@ -137,6 +137,7 @@ impl AdaptiveSlicer {
         }
         let quickest = self.quickest.map_or(took, |quickest| quickest.min(took));
         self.quickest = Some(quickest);
+        self.tries = self.tries.saturating_add(1);
         self.kept += 1;
         match self.trying {
             Some(before) => self.compare(before, (rows, quickest)),
@@ -148,9 +149,9 @@ impl AdaptiveSlicer {
                     self.try_longer(rows, quickest, 2);
                 }
             }
-            // Rows have become slower, or this was a stray: shorter slices will tell.
-            None if self.settled.is_some_and(|allowed| took > allowed * 2) && rows > 1 => {
-                self.set_limit(rows / 2);
+            // Rows have become slower.
+            None if rows > 1 && self.tries >= TRIES && self.excess(quickest) > 2.0 => {
+                self.set_limit((rows as f64 / self.excess(quickest)) as usize);
             }
             None if self.kept >= self.next_trial => {
                 self.next_trial = (self.next_trial * 2).min(TRIALS.1);
@@ -158,6 +159,11 @@ impl AdaptiveSlicer {
             }
             None => {}
         }
+    }
+
+    /// How many times as long as allowed a slice of the settled length took; 0 while none is settled.
+    fn excess(&self, took: Duration) -> f64 {
+        self.settled.map_or(0.0, |allowed| took.as_secs_f64() / allowed.as_secs_f64().max(1e-9))
     }
 
     /// Judges a slice of another length than the last, both with their times.
@@ -176,10 +182,10 @@ impl AdaptiveSlicer {
         } else if per_row(many) * WORTH < per_row(few) {
             // Longer slices are worth it. One that got no longer than this was a whole batch: there is no more to gain.
             self.try_longer(many.0, many.1, if in_time { 2 } else { STEP });
+        } else if rows > before.0 && self.tries < TRIES {
+            // The next one of this length may be quicker.
         } else if in_time {
             self.trying = None;
-        } else if rows > before.0 && self.tries + 1 < TRIES {
-            self.tries += 1;
         } else if rows < before.0 && rows > 1 {
             self.try_shorter(rows, took);
         } else {
@@ -205,8 +211,8 @@ impl AdaptiveSlicer {
         let row = (more / (many - few) as f64).max(1e-9);
         let slice = (few_took.as_secs_f64() - row * few as f64).max(0.0);
         let rows_time = slice.max(self.target.as_secs_f64() / 2.0);
-        self.set_limit(((rows_time / row) as usize).min(many));
-        self.settled = Some(Duration::from_secs_f64(slice + rows_time));
+        self.set_limit(((rows_time / row) as usize).clamp(few, many));
+        self.settled = Some(Duration::from_secs_f64(slice + rows_time).max(few_took));
         self.trying = None;
         self.kept = 0;
     }

@@ -119,25 +119,3 @@ async fn answers_are_the_same_however_finely_batches_are_cut() {
     }
     settled(&session, "all queries").await;
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scratch() {
-    let session = session(builder()).await;
-    for target in ["500 us", "100 us", "50 us", "10 us"] {
-        session.set("neptune.yield.target", target).unwrap();
-        for name in std::env::var("SCRATCH").unwrap_or_default().split(',') {
-            let case = &chosen(&[name])[0];
-            let start = Instant::now();
-            let frame = case.frame(session.context()).await;
-            let handle = session.submit_as(frame, session.job_settings(case.name, Class::Batch));
-            let job = Arc::clone(handle.job());
-            let r = tokio::time::timeout(Duration::from_secs(20), handle).await;
-            eprintln!(
-                "{target} {name} {:?} {} {:?}",
-                start.elapsed(),
-                r.is_ok(),
-                job.stretches()
-            );
-        }
-    }
-}
