@@ -133,7 +133,8 @@ impl AdaptiveSlicer {
             return;
         }
         if rows * 2 < self.limit && took <= self.target {
-            return; // The limit is not what made it short.
+            self.trying = None;
+            return; // It was a whole batch: there are no longer ones.
         }
         let quickest = self.quickest.map_or(took, |quickest| quickest.min(took));
         self.quickest = Some(quickest);
@@ -163,7 +164,9 @@ impl AdaptiveSlicer {
 
     /// How many times as long as allowed a slice of the settled length took; 0 while none is settled.
     fn excess(&self, took: Duration) -> f64 {
-        self.settled.map_or(0.0, |allowed| took.as_secs_f64() / allowed.as_secs_f64().max(1e-9))
+        self.settled.map_or(0.0, |allowed| {
+            took.as_secs_f64() / allowed.as_secs_f64().max(1e-9)
+        })
     }
 
     /// Judges a slice of another length than the last, both with their times.
@@ -176,11 +179,14 @@ impl AdaptiveSlicer {
             (before, now)
         };
         if few.0 == many.0 {
-            if !in_time {
-                self.try_longer(rows, took, 2);
+            if rows * 2 < self.limit {
+                // A whole batch: there is no longer one to be had, and shorter ones were not worth it.
+                self.trying = None;
+                self.kept = 0;
+                self.settled = Some(took);
             }
         } else if per_row(many) * WORTH < per_row(few) {
-            // Longer slices are worth it. One that got no longer than this was a whole batch: there is no more to gain.
+            // Longer slices are worth it.
             self.try_longer(many.0, many.1, if in_time { 2 } else { STEP });
         } else if rows > before.0 && self.tries < TRIES {
             // The next one of this length may be quicker.
@@ -388,6 +394,25 @@ mod tests {
             Duration::from_nanos(rows as u64)
         });
         assert_eq!(run(&mut slicer, 5, 8192, |_, _| Duration::ZERO), [8192; 5]);
+    }
+
+    #[test]
+    fn short_batches_are_cut_when_the_consumer_becomes_slow() {
+        for before in [20, 300, 3000] {
+            let mut slicer = AdaptiveSlicer::new(TARGET, SLOW_START_ROWS);
+            run(&mut slicer, 100, 100, |_, _| Duration::from_micros(before));
+            assert_eq!(
+                run(&mut slicer, 1, 100, |_, _| Duration::from_micros(before)),
+                [100]
+            );
+            let lengths = run(&mut slicer, 50, 100, |_, rows| {
+                Duration::from_millis(rows as u64)
+            });
+            assert!(
+                lengths[lengths.len() / 2..].iter().all(|l| *l <= 4),
+                "{before} us: {lengths:?}"
+            );
+        }
     }
 
     #[test]
