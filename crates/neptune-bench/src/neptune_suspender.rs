@@ -141,7 +141,7 @@ mod tests {
         let suspender = suspender();
         let long = query(
             "SELECT count(*) FROM neptune_probe a, neptune_probe b, neptune_probe c
-             WHERE a.at + b.at + c.at % 7 > 1000 AND a.at < 40 AND b.at < 40",
+             WHERE a.at + b.at + c.at % 7 > 5 AND a.at < 5 AND b.at < 5",
         );
         suspender.handle().block_on(async {
             let job = suspender.submit(long).await.unwrap();

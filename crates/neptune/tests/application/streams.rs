@@ -173,8 +173,8 @@ INSERT INTO own VALUES (10);
     run(&session, first, &output).await;
     let second = "\
 INSERT INTO datafusion.public.t SELECT a FROM own;
-INSERT INTO own SELECT a FROM (VALUES (20), (30)) AS v(a);
 SELECT sum(a) FROM t;
+INSERT INTO own SELECT a FROM (VALUES (20), (30)) AS v(a);
 SELECT sum(a) FROM own;
 DROP TABLE own;
 ";
