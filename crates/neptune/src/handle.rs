@@ -74,9 +74,10 @@ impl<T: Send + 'static> JobHandle<T> {
     {
         let job = executor.job(settings);
         let (runner, mine) = (executor.clone(), Arc::clone(&job));
+        // Not left to the driver: a job that was submitted has a task, and one without a task is over.
+        let mut task = runner.spawn(&job, attempt());
         let driver = executor.handle(settings.class).spawn(async move {
             loop {
-                let mut task = runner.spawn(&mine, attempt());
                 let ended = (&mut task).await;
                 // What breaks off an attempt may reach its children first: then it ends with an error (or a panic)
                 // that is not its own.
@@ -92,6 +93,7 @@ impl<T: Send + 'static> JobHandle<T> {
                         if mine.attempt() >= MAX_KILLS {
                             mine.set_killable(false);
                         }
+                        task = runner.spawn(&mine, attempt());
                     }
                     (Some(error), _) | (None, Err(error)) => return Err(error.into()),
                     (None, Ok(result)) => return Ok(result?),
@@ -178,5 +180,78 @@ impl<T> Drop for JobHandle<T> {
             self.job.cancel();
             self.driver.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use datafusion::common::DataFusionError;
+    use neptune_sched::PolicyName;
+
+    use super::*;
+    use crate::Session;
+
+    /// What an attempt has of its job, which is made before it is known.
+    type Slot = Arc<OnceLock<Arc<Job>>>;
+
+    /// A job whose first attempt, within one poll, waits until it is interrupted and then ends with an error of its
+    /// own, as one does whose children were interrupted first; later attempts give their number.
+    fn fails_when_interrupted(session: &Session) -> JobHandle<u32> {
+        let settings = JobSettings {
+            killable: true,
+            ..JobSettings::new("interrupted", Class::Batch)
+        };
+        let (slot, attempts) = (Slot::default(), Arc::new(AtomicU32::new(0)));
+        let known = Arc::clone(&slot);
+        let handle = JobHandle::start(session.executor(), &settings, move || {
+            let (known, number) = (Arc::clone(&known), attempts.fetch_add(1, Ordering::Relaxed));
+            async move {
+                if number > 0 {
+                    return Ok(number);
+                }
+                let under_way = |job: &Arc<Job>| job.attempt() == 0 && !job.is_cancelled();
+                while known.get().is_none_or(under_way) {
+                    std::thread::yield_now();
+                }
+                Err(DataFusionError::Execution("a child is gone".to_owned()))
+            }
+        });
+        slot.set(Arc::clone(&handle.job)).unwrap();
+        handle
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_fails_since_it_was_killed_is_run_again() {
+        let session = Session::builder()
+            .slots(1)
+            .policy(PolicyName::Kill)
+            .build()
+            .unwrap();
+        let handle = fails_when_interrupted(&session);
+        // A stream takes the slot as soon as the attempt has it.
+        while handle.progress().kills == 0 {
+            let settings = session.job_settings("stream", Class::Stream);
+            let query = session.context().sql("SELECT 1").await.unwrap();
+            session.submit_as(query, settings).await.unwrap();
+        }
+        assert_eq!(handle.await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn an_attempt_that_fails_since_it_was_cancelled_was_cancelled() {
+        let session = Session::builder().slots(1).build().unwrap();
+        let handle = fails_when_interrupted(&session);
+        while handle.progress().tasks == 0 {
+            tokio::task::yield_now().await;
+        }
+        handle.cancel();
+        let error = handle.await.unwrap_err();
+        assert!(
+            matches!(error, NeptuneError::Task(TaskError::Cancelled)),
+            "{error:?}"
+        );
     }
 }

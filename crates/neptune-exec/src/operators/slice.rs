@@ -46,6 +46,8 @@ pub struct AdaptiveSlicer {
     /// Most rows of the next slice.
     limit: usize,
     rest: Option<RecordBatch>,
+    /// Whether the batch is being cut.
+    cut: bool,
     /// Rows of the last slice; taken when it has been judged.
     handed: Option<usize>,
     /// While lengths are tried: the last slow slice, its rows and time.
@@ -55,7 +57,7 @@ pub struct AdaptiveSlicer {
     /// Slices since lengths were last tried, without quick ones, and how many it takes to the next trial.
     kept: u32,
     next_trial: u32,
-    /// The quickest slice since the limit changed, and how many there were.
+    /// The quickest of the last slices of the present limit, and how many that are: up to `TRIES`, but for trials.
     quickest: Option<Duration>,
     tries: u32,
 }
@@ -68,6 +70,7 @@ impl AdaptiveSlicer {
             target,
             limit: first_rows.max(1),
             rest: None,
+            cut: false,
             handed: None,
             trying: None,
             settled: None,
@@ -96,6 +99,7 @@ impl AdaptiveSlicer {
             "pushed before the last batch was handed out"
         );
         self.rest = Some(batch);
+        self.cut = false;
     }
 
     /// The next slice, or `None` when a batch must be pushed first. Pieces of one batch are about equally long.
@@ -109,6 +113,7 @@ impl AdaptiveSlicer {
         let len = rows.div_ceil(rows.div_ceil(self.limit));
         self.handed = Some(len);
         self.rest = Some(batch.slice(len, rows - len));
+        self.cut = true;
         Some(batch.slice(0, len))
     }
 
@@ -132,9 +137,12 @@ impl AdaptiveSlicer {
             self.set_limit(self.limit.max(grown));
             return;
         }
-        if rows * 2 < self.limit && took <= self.target {
+        if self.cut && rows * 2 <= self.limit {
+            return; // The end of a batch says little.
+        }
+        if !self.cut && took <= self.target {
             self.trying = None;
-            return; // It was a whole batch: there are no longer ones.
+            return; // There are no longer slices to be had.
         }
         let quickest = self.quickest.map_or(took, |quickest| quickest.min(took));
         self.quickest = Some(quickest);
@@ -150,23 +158,22 @@ impl AdaptiveSlicer {
                     self.try_longer(rows, quickest, 2);
                 }
             }
-            // Rows have become slower.
-            None if rows > 1 && self.tries >= TRIES && self.excess(quickest) > 2.0 => {
-                self.set_limit((rows as f64 / self.excess(quickest)) as usize);
+            // Rows may have become slower: shorter slices will tell.
+            None if rows > 1 && self.tries >= TRIES && self.is_excessive(quickest) => {
+                self.try_shorter(rows, quickest);
             }
             None if self.kept >= self.next_trial => {
                 self.next_trial = (self.next_trial * 2).min(TRIALS.1);
                 self.try_longer(rows, quickest, 2);
             }
+            None if self.tries >= TRIES => self.forget_times(),
             None => {}
         }
     }
 
-    /// How many times as long as allowed a slice of the settled length took; 0 while none is settled.
-    fn excess(&self, took: Duration) -> f64 {
-        self.settled.map_or(0.0, |allowed| {
-            took.as_secs_f64() / allowed.as_secs_f64().max(1e-9)
-        })
+    /// Whether a slice of the settled length took much longer than it did when it was settled.
+    fn is_excessive(&self, took: Duration) -> bool {
+        self.settled.is_some_and(|allowed| took > allowed * 2)
     }
 
     /// Judges a slice of another length than the last, both with their times.
@@ -179,8 +186,8 @@ impl AdaptiveSlicer {
             (before, now)
         };
         if few.0 == many.0 {
-            if rows * 2 < self.limit {
-                // A whole batch: there is no longer one to be had, and shorter ones were not worth it.
+            if !self.cut {
+                // A whole batch: there are no longer slices to be had, and shorter ones were not worth it.
                 self.trying = None;
                 self.kept = 0;
                 self.settled = Some(took);
@@ -200,6 +207,7 @@ impl AdaptiveSlicer {
     }
 
     fn try_shorter(&mut self, rows: usize, took: Duration) {
+        self.settled = None;
         self.trying = Some((rows, took));
         self.set_limit(rows / STEP);
     }
@@ -227,9 +235,13 @@ impl AdaptiveSlicer {
         let limit = limit.max(1);
         if limit != self.limit {
             self.limit = limit;
-            self.quickest = None;
-            self.tries = 0;
+            self.forget_times();
         }
+    }
+
+    fn forget_times(&mut self) {
+        self.quickest = None;
+        self.tries = 0;
     }
 }
 
