@@ -1,7 +1,7 @@
 //! The state machine of a task.
 //!
 //! ```text
-//!              begin: no slot            dispatch
+//!       begin or wake: no slot           dispatch
 //!      Idle ───────────────────► Waiting ────────► Granted
 //!       ▲ │                                          │ begin
 //!       │ └──────────── begin: slot ──────────────┐  │
@@ -23,9 +23,12 @@
 //! 2. *Resume against suspend.* Both happen under the scheduler's lock, together with the flag that says which
 //!    came last. A request is not withdrawn: a task that has not reached its yield point when it is resumed
 //!    becomes `Suspended` there, and the dispatch that follows grants it a slot like any other.
-//! 3. *Wake while waiting, suspended or held.* The wake makes the runtime poll the gate, which finds the
-//!    state unchanged and returns `Pending`. The grant later wakes the gate again and the inner future is
-//!    then polled whether or not it was woken itself: a spurious poll is allowed, a lost one is not.
+//! 3. *Wake in any state.* A wake of an `Idle` task that could run makes the runtime poll its gate; one that could not
+//!    becomes `Waiting` at once. A wake of a `Waiting`, `Suspended` or `Held` task does nothing: the grant wakes the gate,
+//!    and the inner future is then polled whether or not it was woken itself. A spurious poll is allowed, a lost one is
+//!    not. A wake during the poll is kept, and the task queues again when the poll ends. Wakes that come between
+//!    two polls count once: the flag that says so is taken back after the slot was given and before the future is
+//!    polled, so that a wake too late for the flag is in time for the poll.
 //! 4. *Cancel in any state.* The gate is dropped, or polled and found cancelled: the task is removed, and
 //!    a slot it held (`Granted`, `Running`) goes to the next in line.
 //! 5. *Grant to a task that never comes.* `Granted` holds a slot until the gate is polled or dropped. The

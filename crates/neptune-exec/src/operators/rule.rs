@@ -54,6 +54,10 @@ use crate::options::NeptuneOptions;
 
 use super::{FoldExec, GroupWindowExec, RunSortExec, SplitAggregateExec, SplitLimits};
 
+/// Where nobody knows how many rows an exchange will carry, it gets a partition for each so many rows read below it: reading
+/// that many takes over a millisecond, a partition about 20 µs.
+const READ_ROWS: usize = 64 * 1024;
+
 /// Which operators are replaced, and what for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ShortPollOptions {
@@ -217,8 +221,11 @@ impl Rewrite {
         let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new());
         match statistics.map(|s| s.num_rows.get_value().copied()) {
             Ok(Some(rows)) => rows.div_ceil(count * self.options.limits.rows).min(most),
-            // Unknown: it may be large.
-            Ok(None) | Err(_) => most,
+            // Unknown, but seldom more than what is read for it; partitions nobody fills should not cost what reading does.
+            Ok(None) | Err(_) => match leaf_rows(plan) {
+                Some(rows) => rows.div_ceil(count * READ_ROWS).min(most),
+                None => most,
+            },
         }
     }
 
@@ -322,6 +329,17 @@ impl Rewrite {
             _ => Ok(plan),
         }
     }
+}
+
+/// Rows of the largest leaf below `plan`; `None` when a leaf does not know.
+fn leaf_rows(plan: &Arc<dyn ExecutionPlan>) -> Option<usize> {
+    let children = plan.children();
+    if children.is_empty() {
+        let statistics = StatisticsContext::new().compute(plan.as_ref(), &StatisticsArgs::new());
+        return statistics.ok()?.num_rows.get_value().copied();
+    }
+    let mut rows = children.into_iter().map(leaf_rows);
+    rows.try_fold(0, |most, rows| Some(rows?.max(most)))
 }
 
 fn is_by_hash(exchange: &RepartitionExec) -> bool {

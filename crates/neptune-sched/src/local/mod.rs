@@ -117,6 +117,15 @@ pub enum Begin {
     Wait,
 }
 
+/// What a task's runtime has to do when the task is woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Woken {
+    /// Bring it to be polled: it asks for its slot then.
+    Poll,
+    /// Nothing: an [`Action::Wake`] follows as soon as it may run.
+    Queued,
+}
+
 /// What became of a task whose poll ended with `Pending`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -165,6 +174,8 @@ struct Task<H> {
     requested: Option<(Nanos, Cause)>,
     /// Whether its job is being killed for the sake of another task of it.
     doomed: bool,
+    /// Whether it was woken during its present poll.
+    woken: bool,
     was_suspended: bool,
     /// Suspensions for more urgent work since the last grace.
     suspensions: u32,
@@ -317,6 +328,7 @@ impl<H: Clone> LocalScheduler<H> {
             started: None,
             requested: None,
             doomed: false,
+            woken: false,
             was_suspended: false,
             suspensions: 0,
             immune_until: Nanos(0),
@@ -368,21 +380,62 @@ impl<H: Clone> LocalScheduler<H> {
             }
             return run;
         }
-        // Only its user's resume leaves a suspended task idle: it goes on before new ones.
-        let Some(job) = self.jobs[place].as_mut() else {
-            return Begin::Wait;
-        };
-        let state = if was_suspended {
-            job.suspended.push_back(id);
-            TaskState::Suspended
-        } else {
-            job.waiting.push_back(id);
-            TaskState::Waiting
-        };
-        self.queued[class as usize] += 1;
-        self.set_state(id, state, now);
+        self.enqueue(id, now);
         self.make_room_for(now, &newcomer, actions);
         Begin::Wait
+    }
+
+    /// Something a task waits for has happened. If it may not run now it takes its place in the queue, without being
+    /// polled for that: where many tasks want few slots, most polls would end at the gate otherwise, and each of them
+    /// costs its runtime as much as a short piece of work.
+    pub fn wake(&mut self, now: Nanos, id: TaskId, actions: &mut Vec<Action<H>>) -> Woken {
+        let Some(task) = self.tasks.get_mut(id) else {
+            return Woken::Poll;
+        };
+        match task.state {
+            TaskState::Idle => {}
+            TaskState::Running => {
+                task.woken = true;
+                return Woken::Queued;
+            }
+            TaskState::Waiting | TaskState::Granted | TaskState::Suspended | TaskState::Held => {
+                return Woken::Queued;
+            }
+        }
+        let place = task.job;
+        self.account(now);
+        self.settle(now, actions);
+        let Some(job) = self.jobs[place].as_ref() else {
+            return Woken::Poll;
+        };
+        let newcomer = job.view();
+        if job.held || self.may_take(newcomer.class) {
+            return Woken::Poll;
+        }
+        self.enqueue(id, now);
+        self.make_room_for(now, &newcomer, actions);
+        self.settle(now, actions);
+        Woken::Queued
+    }
+
+    /// An idle task that may not run now takes its place in the queue.
+    fn enqueue(&mut self, id: TaskId, now: Nanos) {
+        let Some(task) = self.tasks.get_mut(id) else {
+            return;
+        };
+        let Some(job) = self.jobs[task.job].as_mut() else {
+            return;
+        };
+        task.since = now;
+        // Only its user's resume leaves a suspended task idle: it goes on before new ones.
+        if task.was_suspended {
+            task.state = TaskState::Suspended;
+            job.suspended.push_back(id);
+        } else {
+            task.state = TaskState::Waiting;
+            job.waiting.push_back(id);
+        }
+        self.queued[job.spec.class as usize] += 1;
     }
 
     /// A task that holds a slot is polled.
@@ -392,6 +445,7 @@ impl<H: Clone> LocalScheduler<H> {
         };
         let resumed_after = task.was_suspended.then(|| now.since(task.since));
         task.was_suspended = false;
+        task.woken = false;
         task.state = TaskState::Running;
         task.since = now;
         task.started.get_or_insert(now);
@@ -434,7 +488,13 @@ impl<H: Clone> LocalScheduler<H> {
             job.suspended.push_back(id);
         } else {
             task.state = TaskState::Idle;
-            if class == Class::Stream && self.lingers() {
+            let newcomer = job.view();
+            if task.woken {
+                // It goes on behind those who wait.
+                self.enqueue(id, now);
+                self.settle(now, actions);
+                self.make_room_for(now, &newcomer, actions);
+            } else if class == Class::Stream && self.lingers() {
                 self.lingering.push_back(now.plus(self.settings.linger));
             }
         }

@@ -10,6 +10,7 @@ const JOBS: u64 = 5;
 enum Event {
     Add(u64),
     Begin(usize),
+    Wake(usize),
     End(usize),
     Remove(usize),
     Hold(u64),
@@ -36,6 +37,7 @@ fn event() -> impl Strategy<Value = Event> {
     prop_oneof![
         6 => job.clone().prop_map(Event::Add),
         12 => any::<prop::sample::Index>().prop_map(|i| Event::Begin(i.index(1 << 16))),
+        8 => any::<prop::sample::Index>().prop_map(|i| Event::Wake(i.index(1 << 16))),
         8 => any::<prop::sample::Index>().prop_map(|i| Event::End(i.index(1 << 16))),
         4 => any::<prop::sample::Index>().prop_map(|i| Event::Remove(i.index(1 << 16))),
         2 => job.clone().prop_map(Event::Hold),
@@ -101,6 +103,11 @@ impl World {
             Event::Begin(index) => {
                 if let Some(task) = self.pick(index) {
                     self.sched.begin(now, task, &mut actions);
+                }
+            }
+            Event::Wake(index) => {
+                if let Some(task) = self.pick(index) {
+                    self.sched.wake(now, task, &mut actions);
                 }
             }
             Event::End(index) => {

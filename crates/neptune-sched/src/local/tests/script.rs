@@ -6,6 +6,7 @@
 //! ```text
 //! job b batch priority=1      a job; also weight=2, unkillable
 //! b.1 b.2 begin               the runtime is about to poll them      => runs | waits
+//! b.1 wakes                   something woke it               => polls | queued
 //! b.1 pauses                  its poll ended with Pending            => idle | suspended after 1ms
 //! b.1 ends                    its poll ended with Ready
 //! hold b / resume b           by its user
@@ -196,6 +197,10 @@ impl World {
                     resumed_after: Some(after),
                 } => format!("runs resumed after {}", shown(after)),
                 Begin::Wait => "waits".to_owned(),
+            }),
+            "wake" | "wakes" => Some(match self.sched.wake(self.now, id, actions) {
+                Woken::Poll => "polls".to_owned(),
+                Woken::Queued => "queued".to_owned(),
             }),
             "pause" | "pauses" => Some(match self.sched.end(self.now, id, actions) {
                 End::Idle => "idle".to_owned(),

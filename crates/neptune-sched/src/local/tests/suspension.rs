@@ -3,6 +3,87 @@
 use super::*;
 
 scripts! {
+    a_task_woken_while_no_slot_is_free_queues_without_a_poll: 1, [Neptune], "
+        job b batch
+        b.1 begins
+        b.2 begins => waits
+        b.3 wakes  => queued
+        b.3 wakes  => queued
+        states     => b.1 running, b.2 waiting, b.3 waiting
+        b.1 ends   => wake b.2
+        b.2 begins
+        # The runtime may poll it for reasons of its own.
+        b.3 begins => waits
+        b.2 pauses => idle, wake b.3
+        b.2 wakes  => queued
+        b.3 begins
+        b.3 ends   => wake b.2
+        b.2 begins
+        b.2 ends
+        b.4 wakes  => polls
+        b.4 begins
+    ";
+
+    a_task_woken_during_its_poll_goes_on_behind_those_who_wait: 1, [Neptune, Fair], "
+        job b batch
+        b.1 begins
+        b.1 wakes  => queued
+        b.1 pauses => idle, wake b.1
+        b.1 begins
+        b.2 wakes  => queued
+        b.1 wakes  => queued
+        b.1 pauses => idle, wake b.2
+        states     => b.1 waiting, b.2 granted
+        b.2 begins
+        b.2 pauses => idle, wake b.1
+        b.1 begins
+        # The wake before this poll is answered by it.
+        b.1 pauses => idle
+        states     => b.1 idle, b.2 idle
+    ";
+
+    a_woken_task_of_a_higher_priority_takes_its_slot_back: 1, [Neptune], "
+        job a batch priority=1
+        job b batch
+        b.1 begins
+        +1ms
+        a.1 wakes  => queued, preempt b.1 for priority
+        b.1 pauses => suspended after 0ms, wake a.1
+        a.1 begins
+        a.1 wakes  => queued
+        a.1 pauses => idle, wake a.1
+        states     => a.1 granted, b.1 suspended
+    ";
+
+    a_wake_does_not_resume_a_held_or_suspended_task: 1, [Neptune], "
+        job b batch
+        job s stream
+        b.1 begins
+        s.1 begins => runs, preempt b.1 for stream
+        b.1 pauses => suspended after 0ms
+        b.1 wakes  => queued
+        states     => b.1 suspended, s.1 running
+        hold b
+        b.1 wakes  => queued
+        b.2 wakes  => polls
+        b.2 begins => waits, stopped b.2
+        states     => b.1 held, b.2 held, s.1 running
+    ";
+
+    a_stream_woken_while_streams_hold_every_slot_waits_its_turn: 1, [Neptune], "
+        job s stream
+        job b batch
+        b.1 begins
+        s.1 wakes  => polls
+        s.1 begins => runs, preempt b.1 for stream
+        b.1 pauses => suspended after 0ms
+        s.2 wakes  => queued
+        s.1 wakes  => queued
+        s.1 pauses => idle, wake s.2
+        s.2 begins
+        s.2 ends   => wake s.1
+    ";
+
     a_stream_starts_at_once_and_the_victim_goes_on_after: 1, [Neptune], "
         job b batch
         job s stream
