@@ -206,11 +206,13 @@ impl Executor {
         let quota = config.cpu_quota.filter(|quota| *quota < cores as f64);
         let node = Arc::new(Node::new(config.sched, config.policy, quota));
         let realtime = Arc::new(AtomicBool::new(false));
-        let stream = runtime(Class::Stream, slots, {
+        // One more than can be polled, for the queries' loops and timers.
+        let stream = runtime(Class::Stream, slots + 1, {
             let (wanted, got) = (config.realtime, Arc::clone(&realtime));
             move || raise(wanted, &got)
         })?;
-        let batch = runtime(Class::Batch, slots, {
+        // Here too, so that a cancelled task is dropped while the others compute.
+        let batch = runtime(Class::Batch, slots + 1, {
             let demote = config.demote;
             move || lower(demote)
         })?;
@@ -253,6 +255,7 @@ impl Executor {
     ) -> TaskHandle<T> {
         let attempt = job.attempt();
         let handle = job.add_task(attempt).map(|task| {
+            task.arrives();
             let gate = Gate::new(task, Box::pin(future));
             self.shared.handles[job.class() as usize].spawn(gate)
         });
@@ -322,11 +325,11 @@ impl Executor {
 
 fn runtime(
     class: Class,
-    slots: usize,
+    threads: usize,
     on_start: impl Fn() + Send + Sync + 'static,
 ) -> Result<Runtime, StartError> {
     Builder::new_multi_thread()
-        .worker_threads(slots + 1)
+        .worker_threads(threads)
         .thread_name(format!("neptune-{class}"))
         .on_thread_start(on_start)
         .enable_all()

@@ -18,7 +18,7 @@ use crate::sync::{Condvar, Instant, Mutex, wait};
 use crate::task::Task;
 use neptune_sched::{
     Action, Begin, Cause, End, JobId, JobSpec, LocalScheduler, Nanos, Pacer, PolicyName,
-    SchedSettings, SlotCounts,
+    SchedSettings, SlotCounts, Woken,
 };
 
 type Actions = Vec<Action<Arc<Task>>>;
@@ -136,6 +136,13 @@ impl Node {
             task.job().record_resumption(after);
         }
         begin
+    }
+
+    /// Something that the task waits for has happened.
+    pub(crate) fn woken(&self, task: &Arc<Task>) {
+        if self.decide(|core, now, actions| core.wake(now, task.id(), actions)) == Woken::Poll {
+            task.wake();
+        }
     }
 
     pub(crate) fn end(&self, task: &Arc<Task>) {

@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use futures::task::AtomicWaker;
+use futures::task::{ArcWake, AtomicWaker, waker_ref};
 use neptune_sched::{Begin, Class, LocalScheduler, TaskId};
 
 use crate::job::Job;
@@ -30,6 +30,9 @@ pub struct Task {
     yield_flag: AtomicBool,
     started: AtomicBool,
     has_spawned: AtomicBool,
+    /// Whether it was woken since its last poll began: further wakes say nothing new.
+    woken: AtomicBool,
+    /// Makes the runtime poll the gate.
     waker: AtomicWaker,
     memory: AtomicIsize,
 }
@@ -43,6 +46,7 @@ impl Task {
             yield_flag: AtomicBool::new(false),
             started: AtomicBool::new(false),
             has_spawned: AtomicBool::new(false),
+            woken: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             memory: AtomicIsize::new(0),
         }
@@ -92,8 +96,19 @@ impl Task {
         self.has_spawned.load(Ordering::Relaxed)
     }
 
+    /// Makes the runtime poll the gate.
     pub(crate) fn wake(&self) {
         self.waker.wake();
+    }
+
+    /// Takes its place in the queue before its first poll, which needs a free thread.
+    pub(crate) fn arrives(self: &Arc<Self>) {
+        ArcWake::wake_by_ref(self);
+    }
+
+    /// Its next poll begins: what woke it before is seen by that.
+    fn forget_wakes(&self) {
+        self.woken.swap(false, Ordering::AcqRel);
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
@@ -114,6 +129,15 @@ impl Task {
     pub(crate) fn book_memory(&self, bytes: isize) {
         self.memory.fetch_add(bytes, Ordering::Relaxed);
         self.job.book_memory(bytes);
+    }
+}
+
+/// How the future of a task is woken: by way of the scheduler, which queues a task that may not run now.
+impl ArcWake for Task {
+    fn wake_by_ref(task: &Arc<Self>) {
+        if !task.woken.swap(true, Ordering::AcqRel) {
+            task.job.node().woken(task);
+        }
     }
 }
 
@@ -307,7 +331,11 @@ impl<T> Future for Gate<T> {
         if this.task.job.class() == Class::Stream {
             STREAM_POLLS.fetch_add(1, Ordering::Relaxed);
         }
+        this.task.forget_wakes();
         let polled = {
+            let task = Arc::clone(&this.task);
+            let waker = waker_ref(&task);
+            let mut cx = Context::from_waker(&waker);
             let mut guard = OnPanic {
                 gate: this,
                 returned: false,
@@ -317,7 +345,7 @@ impl<T> Future for Gate<T> {
                 .gate
                 .future
                 .as_mut()
-                .map(|future| future.as_mut().poll(cx));
+                .map(|future| future.as_mut().poll(&mut cx));
             guard.returned = true;
             polled.unwrap_or(Poll::Pending)
         };

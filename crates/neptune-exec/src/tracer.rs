@@ -22,7 +22,10 @@ impl JoinSetTracer for InheritTask {
         };
         parent.spawns();
         match parent.job().add_task(parent.attempt()) {
-            Some(task) => Box::pin(ChildGate(Gate::new(task, future))),
+            Some(task) => {
+                task.arrives();
+                Box::pin(ChildGate(Gate::new(task, future)))
+            }
             None => future,
         }
     }

@@ -79,6 +79,7 @@ impl Stage {
             polled: Arc::clone(&self.polled[job.class() as usize]),
             limit: self.node.counts().slots as isize,
         };
+        task.arrives();
         let gate = Gate::new(task, Box::pin(watched));
         shuttle::future::spawn(AssertUnwindSafe(gate).catch_unwind().map(Result::ok))
     }
