@@ -59,7 +59,7 @@ async fn disturbed(
     let handle = session.submit_as(frame, session.job_settings(case.name, Class::Batch));
     let job = Arc::clone(handle.job());
     let work = suspending(session, random, || Some(Arc::clone(&job)), handle);
-    let result = within(60, session, what, work).await;
+    let result = within(300, session, what, work).await;
     let batches = result.unwrap_or_else(|error| panic!("{what}: {error}"));
     if let Some(difference) = expected.difference(&Answer::new(&plan, &batches)) {
         panic!("{what}: {difference}");

@@ -39,7 +39,7 @@ async fn answers_are_the_same_under_every_policy_beside_streams() {
             let mut handle =
                 session.submit_as(frame, session.job_settings(case.name, Class::Batch));
             let start = Instant::now();
-            let result = within(60, &session, &what, &mut handle).await;
+            let result = within(300, &session, &what, &mut handle).await;
             eprintln!("{what}: {:?}", start.elapsed());
             let batches = result.unwrap_or_else(|error| panic!("{what}: {error}"));
             if let Some(difference) = expected.difference(&Answer::new(&plan, &batches)) {
@@ -105,7 +105,7 @@ async fn answers_are_the_same_however_finely_batches_are_cut() {
             let handle = session.submit_as(frame, session.job_settings(case.name, Class::Batch));
             let job = Arc::clone(handle.job());
             let work = suspending(&session, &mut random, || Some(Arc::clone(&job)), handle);
-            let result = within(60, &session, &what, work).await;
+            let result = within(300, &session, &what, work).await;
             let batches = result.unwrap_or_else(|error| panic!("{what}: {error}"));
             if let Some(difference) = expected.difference(&Answer::new(&plan, &batches)) {
                 panic!("{what}: {difference}");

@@ -41,7 +41,7 @@ async fn answers_are_the_same_when_sorts_and_aggregations_spill() {
             let plan = frame.create_physical_plan().await.unwrap();
             let work = collect(Arc::clone(&plan), session.context().task_ctx());
             let work = suspending(&session, &mut random, || batch_job(&session), work);
-            let batches = within(60, &session, &what, work).await;
+            let batches = within(300, &session, &what, work).await;
             let batches = batches.unwrap_or_else(|error| panic!("{what}: {error}"));
             let spills = spills(&plan);
             let shown = displayable(plan.as_ref()).indent(false).to_string();
