@@ -35,5 +35,5 @@ pub use memory::TaskMemoryPool;
 pub use options::NeptuneOptions;
 pub use quota::{cpu_quota, default_slots};
 pub use task::{Task, current_task, task_state_bytes};
-pub use yield_exec::YieldExec;
+pub use yield_exec::{Slices, YieldExec};
 pub use yield_rule::YieldRule;

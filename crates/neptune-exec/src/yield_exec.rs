@@ -33,6 +33,17 @@ use crate::operators::{AdaptiveSlicer, SLOW_START_ROWS};
 use crate::task::{Task, current_task, lap};
 use crate::yielding::poll_yield;
 
+/// Whether a yield node cuts batches into [slices](AdaptiveSlicer).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slices {
+    /// No.
+    Never,
+    /// When the operator above showed that it is slow: its first batch is whole.
+    WhenSlow,
+    /// From its first row, which shows whether it is slow.
+    FromFirstRow,
+}
+
 /// The yield node. See the module's text.
 #[derive(Debug, Clone)]
 pub struct YieldExec {
@@ -40,18 +51,18 @@ pub struct YieldExec {
     /// Name of the operator above.
     consumer: Arc<str>,
     target: Duration,
-    slices: bool,
+    slices: Slices,
     metrics: ExecutionPlanMetricsSet,
 }
 
 impl YieldExec {
     /// A yield node between `input` and the operator named `consumer`, which aims at `target` between two yield
-    /// points; `slices` says whether it may cut batches for that.
+    /// points; `slices` says whether it cuts batches for that.
     pub fn new(
         input: Arc<dyn ExecutionPlan>,
         consumer: impl Into<Arc<str>>,
         target: Duration,
-        slices: bool,
+        slices: Slices,
     ) -> Self {
         Self {
             input,
@@ -144,13 +155,12 @@ impl ExecutionPlan for YieldExec {
             consumer: Arc::clone(&self.consumer),
             slicer: AdaptiveSlicer::new(
                 self.target,
-                if self.slices {
-                    SLOW_START_ROWS
-                } else {
-                    usize::MAX
+                match self.slices {
+                    Slices::FromFirstRow => SLOW_START_ROWS,
+                    Slices::WhenSlow | Slices::Never => usize::MAX,
                 },
             ),
-            slices: self.slices,
+            slices: self.slices != Slices::Never,
             longest: [Duration::ZERO; 2],
             task: None,
             yields: MetricBuilder::new(&self.metrics).counter("yields", partition),

@@ -74,6 +74,7 @@ async fn bustle(executor: &Executor) {
         let busy = gauge.busy();
         executor.spawn(&batch, async move { SpawnedTask::spawn(busy).await.ok() })
     });
+    until("work", || gauges.iter().any(|gauge| gauge.rounds() > 0)).await;
     for round in 0..30 {
         let stream = job(executor, Class::Stream);
         let children = executor.spawn(&stream, async {
