@@ -1,10 +1,11 @@
 //! An executor: slots, two class runtimes, a ticker and a memory pool, in one process.
 //!
 //! Stream and batch tasks run on separate tokio runtimes of one thread more than there are slots: while tasks are polled on all
-//! slots, the one left over takes newcomers to the scheduler, which may preempt for them. The scheduler decides who is
-//! polled; the operating system's settings ([`crate::os`]) decide whose thread wins a core while a victim is still on its
+//! slots, the one left over runs what is no task; that of the batch runtime [sleeps](crate::spare) most of the time. The
+//! scheduler decides who is polled; the operating system's settings ([`crate::os`]) decide whose thread wins a core while a victim is still on its
 //! way to a yield point. Where the system refuses a setting, that is said once in the log, and the rest still holds.
 
+use std::future::poll_fn;
 use std::io;
 use std::path::Path;
 use std::pin::Pin;
@@ -206,13 +207,13 @@ impl Executor {
         let quota = config.cpu_quota.filter(|quota| *quota < cores as f64);
         let node = Arc::new(Node::new(config.sched, config.policy, quota));
         let realtime = Arc::new(AtomicBool::new(false));
-        // One more than can be polled, for the queries' loops and timers.
-        let stream = runtime(Class::Stream, slots + 1, {
+        // One more than can be polled: for the queries' loops and timers, and for what `spare` says.
+        let threads = slots + 1;
+        let stream = runtime(Class::Stream, threads, {
             let (wanted, got) = (config.realtime, Arc::clone(&realtime));
             move || raise(wanted, &got)
         })?;
-        // Here too, so that a cancelled task is dropped while the others compute.
-        let batch = runtime(Class::Batch, slots + 1, {
+        let batch = runtime(Class::Batch, threads, {
             let demote = config.demote;
             move || lower(demote)
         })?;
@@ -229,6 +230,7 @@ impl Executor {
                 class: Class::Stream,
                 source,
             })?;
+        keep_spare(&node, &batch, &stream);
         Ok(Self {
             shared: Arc::new(Shared {
                 node,
@@ -335,6 +337,23 @@ fn runtime(
         .enable_all()
         .build()
         .map_err(|source| StartError::Threads { class, source })
+}
+
+/// Keeps the spare thread of `batch` asleep until it is needed.
+fn keep_spare(node: &Arc<Node>, batch: &Runtime, stream: &Runtime) {
+    let (node, batch_handle, stream) = (
+        Arc::clone(node),
+        batch.handle().clone(),
+        stream.handle().clone(),
+    );
+    batch.spawn(poll_fn(move |cx| {
+        node.spare.poll(cx, || {
+            // The thread may have been the one that waited for timers and sockets; who is woken from outside the runtime, and
+            // finds nothing else to do, takes that over.
+            let batch = batch_handle.clone();
+            stream.spawn(async move { drop(batch.spawn(async {})) });
+        })
+    }));
 }
 
 /// What a thread of the stream class asks for.

@@ -266,8 +266,15 @@ impl Job {
 
     /// A new task of an attempt of this job; `None` when the job is over.
     pub(crate) fn add_task(self: &Arc<Self>, attempt: u32) -> Option<Arc<Task>> {
-        let task = self.node.add_task(self, attempt)?;
+        // Before the scheduler's lock is taken: who interrupts the job and does not find the task there is heard of here.
         self.live.fetch_add(1, Ordering::AcqRel);
+        let Some(task) = self.node.add_task(self, attempt) else {
+            self.task_ended();
+            return None;
+        };
+        if task.is_cancelled() {
+            self.node.call_spare(self.id);
+        }
         Some(task)
     }
 
@@ -278,7 +285,9 @@ impl Job {
     }
 
     pub(crate) fn task_ended(&self) {
-        self.live.fetch_sub(1, Ordering::AcqRel);
+        if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.node.spare.look();
+        }
         self.changed.notify_waiters();
     }
 

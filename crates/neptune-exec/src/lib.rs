@@ -15,6 +15,7 @@ pub mod operators;
 mod options;
 pub mod os;
 mod quota;
+mod spare;
 mod sync;
 mod task;
 mod tracer;

@@ -13,11 +13,12 @@ use std::time::Duration;
 use crate::event_log::{Event, EventKind, EventLog};
 use crate::job::{Job, JobSettings};
 use crate::os;
+use crate::spare::Spare;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Instant, Mutex, wait};
 use crate::task::Task;
 use neptune_sched::{
-    Action, Begin, Cause, End, JobId, JobSpec, LocalScheduler, Nanos, Pacer, PolicyName,
+    Action, Begin, Cause, Class, End, JobId, JobSpec, LocalScheduler, Nanos, Pacer, PolicyName,
     SchedSettings, SlotCounts, Woken,
 };
 
@@ -36,6 +37,7 @@ pub(crate) struct Node {
     stopped: AtomicBool,
     pub(crate) log: EventLog,
     jobs: Mutex<BTreeMap<JobId, Weak<Job>>>,
+    pub(crate) spare: Spare,
     next_job: AtomicU64,
     quota: Option<f64>,
 }
@@ -56,6 +58,7 @@ impl Node {
             stopped: AtomicBool::new(false),
             log: EventLog::default(),
             jobs: Mutex::default(),
+            spare: Spare::default(),
             next_job: AtomicU64::new(1),
             quota,
         }
@@ -263,6 +266,7 @@ impl Node {
             }
             tasks
         };
+        self.call_spare(job);
         for task in tasks {
             task.wake();
         }
@@ -270,10 +274,19 @@ impl Node {
 
     /// Makes the job's tasks that are being polled come back to their runtime, which may have to drop one of them.
     pub(crate) fn nudge(&self, job: JobId) {
+        self.call_spare(job);
         self.core
             .lock()
             .polled(job)
             .for_each(|task| task.set_yield(true));
+    }
+
+    /// Has a thread at hand that drops tasks of a batch job while the others compute.
+    pub(crate) fn call_spare(&self, job: JobId) {
+        let job = self.jobs.lock().get(&job).and_then(Weak::upgrade);
+        if let Some(job) = job.filter(|job| job.class() == Class::Batch) {
+            self.spare.call(&job);
+        }
     }
 
     pub(crate) fn update_job(&self, job: JobId, priority: Option<i32>, killable: Option<bool>) {
@@ -312,6 +325,7 @@ impl Node {
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.core.lock().for_each_task(|task| task.set_yield(true));
+        self.spare.stop();
         let _guard = self.ticker.0.lock();
         self.ticker.1.notify_one();
     }

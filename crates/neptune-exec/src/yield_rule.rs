@@ -92,11 +92,9 @@ impl PhysicalOptimizerRule for YieldRule {
         plan: Arc<dyn ExecutionPlan>,
         config: &ConfigOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let defaults = NeptuneOptions::default();
-        let options = config
-            .extensions
-            .get::<NeptuneOptions>()
-            .unwrap_or(&defaults);
+        let Some(options) = config.extensions.get::<NeptuneOptions>() else {
+            return Ok(plan);
+        };
         if !options.yield_nodes {
             return Ok(plan);
         }

@@ -17,6 +17,8 @@ mod job;
 mod latencies;
 #[path = "../../src/node.rs"]
 mod node;
+#[path = "../../src/spare.rs"]
+mod spare;
 #[path = "../../src/task.rs"]
 mod task;
 
