@@ -1,29 +1,31 @@
 //! An executor: slots, two class runtimes, a ticker and a memory pool, in one process.
 //!
-//! Stream and batch tasks run on separate tokio runtimes of one thread more than there are slots: while tasks are polled on all
-//! slots, the one left over runs what is no task; that of the batch runtime [sleeps](crate::spare) most of the time. The
+//! Stream and batch tasks run on separate tokio runtimes. The batch runtime has a thread for each slot. One more would be woken
+//! for every task that is spawned or woken while the others are busy, only to find no slot for it: measured, 20 % of the time of
+//! 16 short queries at once and 7 % of larger ones (`neptune bench overhead`). What is cancelled waits until one of the threads
+//! comes by, which is made to happen at the next yield point. The stream runtime has a thread more, for what is no task: the
+//! loops of stream jobs, and their timers, must not wait for a poll. The
 //! scheduler decides who is polled; the operating system's settings ([`crate::os`]) decide whose thread wins a core while a victim is still on its
 //! way to a yield point. Where the system refuses a setting, that is said once in the log, and the rest still holds.
 
-use std::future::poll_fn;
 use std::io;
 use std::path::Path;
-use std::pin::Pin;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
 
 use datafusion::execution::memory_pool::{MemoryPool, UnboundedMemoryPool};
 use neptune_sched::{Class, PolicyName, SchedSettings, SlotCounts};
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::task::JoinHandle;
 
+use crate::attempts::Attempts;
 use crate::event_log::Event;
 use crate::job::{Job, JobSettings};
 use crate::memory::TaskMemoryPool;
 use crate::node::Node;
-use crate::task::{Gate, Interrupted};
+use crate::task::Gate;
+use crate::task_handle::{TaskError, TaskHandle};
 use crate::{os, quota, tracer};
 
 /// `neptune.os.realtime`: whether stream threads ask for real-time priority.
@@ -144,24 +146,6 @@ pub enum StartError {
     },
 }
 
-/// Why a task gave no result.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum TaskError {
-    /// Its job was cancelled.
-    #[error("the job was cancelled")]
-    Cancelled,
-    /// The `kill` policy took its slot; it can be run again.
-    #[error("the job was killed to make room for a stream job")]
-    Killed,
-    /// Its code panicked.
-    #[error("the job's code panicked: {0}")]
-    Panicked(String),
-    /// The executor was shut down.
-    #[error("the executor was shut down")]
-    Shutdown,
-}
-
 struct Shared {
     node: Arc<Node>,
     handles: [Handle; 2],
@@ -207,13 +191,11 @@ impl Executor {
         let quota = config.cpu_quota.filter(|quota| *quota < cores as f64);
         let node = Arc::new(Node::new(config.sched, config.policy, quota));
         let realtime = Arc::new(AtomicBool::new(false));
-        // One more than can be polled: for the queries' loops and timers, and for what `spare` says.
-        let threads = slots + 1;
-        let stream = runtime(Class::Stream, threads, {
+        let stream = runtime(Class::Stream, slots + 1, {
             let (wanted, got) = (config.realtime, Arc::clone(&realtime));
             move || raise(wanted, &got)
         })?;
-        let batch = runtime(Class::Batch, threads, {
+        let batch = runtime(Class::Batch, slots, {
             let demote = config.demote;
             move || lower(demote)
         })?;
@@ -230,7 +212,6 @@ impl Executor {
                 class: Class::Stream,
                 source,
             })?;
-        keep_spare(&node, &batch, &stream);
         Ok(Self {
             shared: Arc::new(Shared {
                 node,
@@ -261,11 +242,29 @@ impl Executor {
             let gate = Gate::new(task, Box::pin(future));
             self.shared.handles[job.class() as usize].spawn(gate)
         });
-        TaskHandle {
-            handle,
-            job: Arc::clone(job),
-            attempt,
-        }
+        TaskHandle::new(handle, Arc::clone(job), attempt)
+    }
+
+    /// Spawns what `attempt` makes as a task of `job`, and again each time the `kill` policy took its slot, when all that
+    /// the killed attempt was made of is gone. After `most_kills` of them the job is no longer killable: one that is
+    /// killed for ever makes no progress. Aborting the handle cancels the attempt.
+    ///
+    /// A killed attempt may end with an error (or a panic) of its own, since its children are interrupted before it:
+    /// that counts as killed too.
+    pub fn spawn_attempts<T, E, F>(
+        &self,
+        job: &Arc<Job>,
+        most_kills: u32,
+        attempt: impl FnMut() -> F + Send + 'static,
+    ) -> JoinHandle<Result<Result<T, E>, TaskError>>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+        F: Future<Output = Result<T, E>> + Send + 'static,
+    {
+        // The first attempt begins here: a job that was submitted has a task, and one without a task is over.
+        let attempts = Attempts::new(Arc::clone(job), most_kills, attempt);
+        self.shared.handles[job.class() as usize].spawn(attempts.run())
     }
 
     /// The runtime on which tasks of `class` run, for work that must be near them but is no task.
@@ -332,28 +331,13 @@ fn runtime(
 ) -> Result<Runtime, StartError> {
     Builder::new_multi_thread()
         .worker_threads(threads)
+        // Tasks cancelled from outside are waited for, and come before those that are there already.
+        .global_queue_interval(1)
         .thread_name(format!("neptune-{class}"))
         .on_thread_start(on_start)
         .enable_all()
         .build()
         .map_err(|source| StartError::Threads { class, source })
-}
-
-/// Keeps the spare thread of `batch` asleep until it is needed.
-fn keep_spare(node: &Arc<Node>, batch: &Runtime, stream: &Runtime) {
-    let (node, batch_handle, stream) = (
-        Arc::clone(node),
-        batch.handle().clone(),
-        stream.handle().clone(),
-    );
-    batch.spawn(poll_fn(move |cx| {
-        node.spare.poll(cx, || {
-            // The thread may have been the one that waited for timers and sockets; who is woken from outside the runtime, and
-            // finds nothing else to do, takes that over.
-            let batch = batch_handle.clone();
-            stream.spawn(async move { drop(batch.spawn(async {})) });
-        })
-    }));
 }
 
 /// What a thread of the stream class asks for.
@@ -395,69 +379,4 @@ fn warn_once(what: &'static str, result: io::Result<()>) {
 /// Runs a thread as one of the stream class does, for drivers of benchmarks that must not be late themselves.
 pub fn raise_this_thread(wanted: Realtime) {
     raise(wanted, &AtomicBool::new(false));
-}
-
-/// The result of a task, to be awaited. Dropping it cancels the task.
-#[derive(Debug)]
-#[must_use = "dropping the handle cancels the task"]
-pub struct TaskHandle<T> {
-    handle: Option<JoinHandle<Result<T, Interrupted>>>,
-    job: Arc<Job>,
-    attempt: u32,
-}
-
-impl<T> TaskHandle<T> {
-    /// What interrupted the task's attempt, if anything did. A task that ended with an error of its own may have
-    /// done so because its children were interrupted before it was.
-    pub fn interrupted(&self) -> Option<TaskError> {
-        if self.job.is_cancelled() {
-            Some(TaskError::Cancelled)
-        } else if self.job.attempt() != self.attempt {
-            Some(TaskError::Killed)
-        } else {
-            None
-        }
-    }
-}
-
-impl<T> Future for TaskHandle<T> {
-    type Output = Result<T, TaskError>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(handle) = self.handle.as_mut() else {
-            return Poll::Ready(Err(TaskError::Cancelled));
-        };
-        let joined = std::task::ready!(Pin::new(handle).poll(cx));
-        let interrupted = || self.interrupted().unwrap_or(TaskError::Shutdown);
-        Poll::Ready(match joined {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(Interrupted)) => Err(interrupted()),
-            Err(error) if error.is_panic() => {
-                let panic = error.into_panic();
-                if panic.is::<Interrupted>() {
-                    Err(interrupted())
-                } else {
-                    Err(TaskError::Panicked(panic_message(panic.as_ref())))
-                }
-            }
-            Err(_) => Err(interrupted()),
-        })
-    }
-}
-
-impl<T> Drop for TaskHandle<T> {
-    fn drop(&mut self) {
-        if let Some(handle) = self.handle.as_ref().filter(|handle| !handle.is_finished()) {
-            handle.abort();
-            self.job.node().nudge(self.job.id());
-        }
-    }
-}
-
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(ToString::to_string)
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "no message".to_owned())
 }

@@ -161,7 +161,7 @@ impl Job {
     /// or suspended. [`drained`](Self::drained) tells when that is done.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
-        self.node.interrupt(self.id);
+        self.node.interrupt(self);
     }
 
     /// Whether it was cancelled.
@@ -183,7 +183,7 @@ impl Job {
             .compare_exchange(attempt, next, Ordering::AcqRel, Ordering::Acquire)
             .is_ok()
         {
-            self.node.interrupt(self.id);
+            self.node.interrupt(self);
         }
     }
 
@@ -266,14 +266,10 @@ impl Job {
 
     /// A new task of an attempt of this job; `None` when the job is over.
     pub(crate) fn add_task(self: &Arc<Self>, attempt: u32) -> Option<Arc<Task>> {
-        // Before the scheduler's lock is taken: who interrupts the job and does not find the task there is heard of here.
+        let task = self.node.add_task(self, attempt)?;
         self.live.fetch_add(1, Ordering::AcqRel);
-        let Some(task) = self.node.add_task(self, attempt) else {
-            self.task_ended();
-            return None;
-        };
         if task.is_cancelled() {
-            self.node.call_spare(self.id);
+            self.node.nudge(self.class);
         }
         Some(task)
     }
@@ -285,9 +281,7 @@ impl Job {
     }
 
     pub(crate) fn task_ended(&self) {
-        if self.live.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.node.spare.look();
-        }
+        self.live.fetch_sub(1, Ordering::AcqRel);
         self.changed.notify_waiters();
     }
 

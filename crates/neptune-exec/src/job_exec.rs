@@ -25,9 +25,10 @@ use futures::{FutureExt, Stream, StreamExt};
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use crate::executor::{Executor, TaskError, TaskHandle};
+use crate::executor::Executor;
 use crate::job::{Job, JobSettings};
 use crate::task::current_task;
+use crate::task_handle::{TaskError, TaskHandle};
 
 /// Batches that may wait for the consumer.
 const BUFFERED: usize = 2;

@@ -3,6 +3,7 @@
 //! [`Executor`] runs [`Job`]s of a class; everything a job spawns through DataFusion becomes a suspendable [`Task`] of
 //! it. [`YieldRule`] gives physical plans their yield points, [`JobExec`] runs any plan as a job.
 
+mod attempts;
 mod event_log;
 mod executor;
 mod job;
@@ -15,9 +16,9 @@ pub mod operators;
 mod options;
 pub mod os;
 mod quota;
-mod spare;
 mod sync;
 mod task;
+mod task_handle;
 mod tracer;
 mod yield_exec;
 mod yield_rule;
@@ -25,8 +26,7 @@ pub mod yielding;
 
 pub use event_log::{Event, EventKind};
 pub use executor::{
-    Demote, Executor, ExecutorConfig, Realtime, StartError, TaskError, TaskHandle, UnknownValue,
-    raise_this_thread,
+    Demote, Executor, ExecutorConfig, Realtime, StartError, UnknownValue, raise_this_thread,
 };
 pub use job::{Job, JobSettings, Stretches, SuspensionStats};
 pub use job_exec::JobExec;
@@ -36,5 +36,6 @@ pub use memory::TaskMemoryPool;
 pub use options::NeptuneOptions;
 pub use quota::{cpu_quota, default_slots};
 pub use task::{Task, current_task, task_state_bytes};
+pub use task_handle::{TaskError, TaskHandle};
 pub use yield_exec::{Slices, YieldExec};
 pub use yield_rule::YieldRule;

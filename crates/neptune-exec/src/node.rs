@@ -13,7 +13,6 @@ use std::time::Duration;
 use crate::event_log::{Event, EventKind, EventLog};
 use crate::job::{Job, JobSettings};
 use crate::os;
-use crate::spare::Spare;
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Condvar, Instant, Mutex, wait};
 use crate::task::Task;
@@ -37,7 +36,6 @@ pub(crate) struct Node {
     stopped: AtomicBool,
     pub(crate) log: EventLog,
     jobs: Mutex<BTreeMap<JobId, Weak<Job>>>,
-    pub(crate) spare: Spare,
     next_job: AtomicU64,
     quota: Option<f64>,
 }
@@ -58,7 +56,6 @@ impl Node {
             stopped: AtomicBool::new(false),
             log: EventLog::default(),
             jobs: Mutex::default(),
-            spare: Spare::default(),
             next_job: AtomicU64::new(1),
             quota,
         }
@@ -255,38 +252,20 @@ impl Node {
     }
 
     /// Makes every task of the job look, at once, whether it was cancelled.
-    pub(crate) fn interrupt(&self, job: JobId) {
+    pub(crate) fn interrupt(&self, job: &Job) {
         let tasks = {
             let core = self.core.lock();
-            let tasks = core.handles(job);
-            for task in &tasks {
-                if task.is_cancelled() {
-                    task.set_yield(true);
-                }
-            }
-            tasks
+            free_threads(&core, job.class());
+            core.handles(job.id())
         };
-        self.call_spare(job);
         for task in tasks {
             task.wake();
         }
     }
 
-    /// Makes the job's tasks that are being polled come back to their runtime, which may have to drop one of them.
-    pub(crate) fn nudge(&self, job: JobId) {
-        self.call_spare(job);
-        self.core
-            .lock()
-            .polled(job)
-            .for_each(|task| task.set_yield(true));
-    }
-
-    /// Has a thread at hand that drops tasks of a batch job while the others compute.
-    pub(crate) fn call_spare(&self, job: JobId) {
-        let job = self.jobs.lock().get(&job).and_then(Weak::upgrade);
-        if let Some(job) = job.filter(|job| job.class() == Class::Batch) {
-            self.spare.call(&job);
-        }
+    /// Makes the threads of a class look after its interrupted tasks, some of which are newly so.
+    pub(crate) fn nudge(&self, class: Class) {
+        free_threads(&self.core.lock(), class);
     }
 
     pub(crate) fn update_job(&self, job: JobId, priority: Option<i32>, killable: Option<bool>) {
@@ -325,7 +304,6 @@ impl Node {
     pub(crate) fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         self.core.lock().for_each_task(|task| task.set_yield(true));
-        self.spare.stop();
         let _guard = self.ticker.0.lock();
         self.ticker.1.notify_one();
     }
@@ -368,6 +346,14 @@ impl Node {
             core.next_tick(now)
         })
     }
+}
+
+/// Makes the tasks of a class that are being polled come back to their runtime at their next yield point. Tokio drops a
+/// cancelled future only where it would have polled it, and all threads may be busy.
+fn free_threads(core: &LocalScheduler<Arc<Task>>, class: Class) {
+    core.all_polled()
+        .filter(|task| task.job().class() == class)
+        .for_each(|task| task.set_yield(true));
 }
 
 fn as_nanos(span: Duration) -> Nanos {

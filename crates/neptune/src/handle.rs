@@ -59,7 +59,7 @@ pub struct JobProgress {
 pub struct JobHandle<T = Vec<RecordBatch>> {
     job: Arc<Job>,
     submitted: Instant,
-    driver: JoinHandle<Result<T, NeptuneError>>,
+    driver: JoinHandle<Result<EngineResult<T>, TaskError>>,
 }
 
 impl<T: Send + 'static> JobHandle<T> {
@@ -67,39 +67,13 @@ impl<T: Send + 'static> JobHandle<T> {
     pub(crate) fn start<F>(
         executor: &Executor,
         settings: &JobSettings,
-        mut attempt: impl FnMut() -> F + Send + 'static,
+        attempt: impl FnMut() -> F + Send + 'static,
     ) -> Self
     where
         F: Future<Output = EngineResult<T>> + Send + 'static,
     {
         let job = executor.job(settings);
-        let (runner, mine) = (executor.clone(), Arc::clone(&job));
-        // Not left to the driver: a job that was submitted has a task, and one without a task is over.
-        let mut task = runner.spawn(&job, attempt());
-        let driver = executor.handle(settings.class).spawn(async move {
-            loop {
-                let ended = (&mut task).await;
-                // What breaks off an attempt may reach its children first: then it ends with an error (or a panic)
-                // that is not its own.
-                let interrupted = match &ended {
-                    Ok(Ok(_)) => None,
-                    Ok(Err(_)) | Err(TaskError::Panicked(_)) => task.interrupted(),
-                    Err(error) => Some(error.clone()),
-                };
-                match (interrupted, ended) {
-                    (Some(TaskError::Killed), _) => {
-                        // The killed attempt gives everything back before the next one asks for it.
-                        mine.drained().await;
-                        if mine.attempt() >= MAX_KILLS {
-                            mine.set_killable(false);
-                        }
-                        task = runner.spawn(&mine, attempt());
-                    }
-                    (Some(error), _) | (None, Err(error)) => return Err(error.into()),
-                    (None, Ok(result)) => return Ok(result?),
-                }
-            }
-        });
+        let driver = executor.spawn_attempts(&job, MAX_KILLS, attempt);
         Self {
             job,
             submitted: Instant::now(),
@@ -166,7 +140,8 @@ impl<T> Future for JobHandle<T> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         Poll::Ready(
             match std::task::ready!(Pin::new(&mut self.driver).poll(cx)) {
-                Ok(result) => result,
+                Ok(Ok(result)) => result.map_err(Into::into),
+                Ok(Err(error)) => Err(error.into()),
                 Err(_) if self.job.is_cancelled() => Err(TaskError::Cancelled.into()),
                 Err(_) => Err(TaskError::Shutdown.into()),
             },

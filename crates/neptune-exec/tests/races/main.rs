@@ -17,8 +17,6 @@ mod job;
 mod latencies;
 #[path = "../../src/node.rs"]
 mod node;
-#[path = "../../src/spare.rs"]
-mod spare;
 #[path = "../../src/task.rs"]
 mod task;
 

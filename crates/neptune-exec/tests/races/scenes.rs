@@ -1,6 +1,5 @@
 //! One scene for each race written down in the module of [`neptune_sched::TaskState`], and a random one.
 
-use std::future::poll_fn;
 use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -321,40 +320,5 @@ fn random_users() {
             block_on(task).ok();
         }
         stage.finish(&[&jobs[0], &jobs[1], &jobs[2]]);
-    });
-}
-
-#[test]
-fn the_spare_thread_sleeps_again_once_interrupted_jobs_have_drained() {
-    check(|| {
-        let stage = Stage::new(1, PolicyName::Neptune);
-        let asleep = Polls::default();
-        let spare = shuttle::future::spawn(poll_fn({
-            let (node, asleep) = (Arc::clone(&stage.node), Arc::clone(&asleep));
-            move |cx| {
-                let polled = node.spare.poll(cx, || {
-                    asleep.fetch_add(1, Ordering::SeqCst);
-                });
-                asleep.store(0, Ordering::SeqCst);
-                polled
-            }
-        }));
-        let jobs = [1, 3].map(|rounds| {
-            let job = stage.job(Class::Batch);
-            let task = stage.spawn(&job, work(rounds, Polls::default()));
-            (job, task)
-        });
-        let jobs = jobs.map(|(job, task)| {
-            let cancelled = Arc::clone(&job);
-            let canceller = thread::spawn(move || cancelled.cancel());
-            assert!(block_on(task).unwrap().is_some());
-            canceller.join().unwrap();
-            job
-        });
-        while asleep.load(Ordering::SeqCst) == 0 {
-            thread::yield_now();
-        }
-        stage.finish(&[&jobs[0], &jobs[1]]);
-        block_on(spare).unwrap();
     });
 }

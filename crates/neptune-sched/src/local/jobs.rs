@@ -186,4 +186,13 @@ impl<H: Clone> LocalScheduler<H> {
             .filter(move |t| Some(t.job) == place && t.state == TaskState::Running)
             .map(|t| &t.handle)
     }
+
+    /// The handles of all tasks that are being polled.
+    pub fn all_polled(&self) -> impl Iterator<Item = &H> {
+        let holders = self.holders.iter();
+        holders
+            .filter_map(|t| self.tasks.get(*t))
+            .filter(|t| t.state == TaskState::Running)
+            .map(|t| &t.handle)
+    }
 }
