@@ -239,8 +239,12 @@ impl Executor {
         let attempt = job.attempt();
         let handle = job.add_task(attempt).map(|task| {
             task.arrives();
-            let gate = Gate::new(task, Box::pin(future));
-            self.shared.handles[job.class() as usize].spawn(gate)
+            let gate = Gate::new(Arc::clone(&task), Box::pin(future));
+            let handle = self.shared.handles[job.class() as usize].spawn(gate);
+            if task.is_cancelled() {
+                job.node().abandon(&task);
+            }
+            (handle, task)
         });
         TaskHandle::new(handle, Arc::clone(job), attempt)
     }

@@ -268,9 +268,6 @@ impl Job {
     pub(crate) fn add_task(self: &Arc<Self>, attempt: u32) -> Option<Arc<Task>> {
         let task = self.node.add_task(self, attempt)?;
         self.live.fetch_add(1, Ordering::AcqRel);
-        if task.is_cancelled() {
-            self.node.nudge(self.class);
-        }
         Some(task)
     }
 

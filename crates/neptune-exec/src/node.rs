@@ -13,11 +13,11 @@ use std::time::Duration;
 use crate::event_log::{Event, EventKind, EventLog};
 use crate::job::{Job, JobSettings};
 use crate::os;
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Condvar, Instant, Mutex, wait};
 use crate::task::Task;
 use neptune_sched::{
-    Action, Begin, Cause, Class, End, JobId, JobSpec, LocalScheduler, Nanos, Pacer, PolicyName,
+    Action, Begin, Cause, End, JobId, JobSpec, LocalScheduler, Nanos, Pacer, PolicyName,
     SchedSettings, SlotCounts, Woken,
 };
 
@@ -38,6 +38,8 @@ pub(crate) struct Node {
     jobs: Mutex<BTreeMap<JobId, Weak<Job>>>,
     next_job: AtomicU64,
     quota: Option<f64>,
+    /// Tasks of each class that are [to be dropped](Self::abandon); changes under the scheduler's lock.
+    abandoned: [AtomicUsize; 2],
 }
 
 impl fmt::Debug for Node {
@@ -58,6 +60,7 @@ impl Node {
             jobs: Mutex::default(),
             next_job: AtomicU64::new(1),
             quota,
+            abandoned: [AtomicUsize::new(0), AtomicUsize::new(0)],
         }
     }
 
@@ -120,6 +123,9 @@ impl Node {
         let begin = self.decide(|core, now, actions| {
             let begin = core.begin(now, task.id(), actions);
             if let Begin::Run { resumed_after } = begin {
+                if self.abandoned[task.job().class() as usize].load(Ordering::Relaxed) > 0 {
+                    task.set_yield(true);
+                }
                 if task.is_first_poll() {
                     self.push(task, EventKind::Started, None, None);
                 }
@@ -168,6 +174,9 @@ impl Node {
     pub(crate) fn remove(&self, task: &Arc<Task>, cause: Option<&'static str>) {
         self.decide(|core, now, actions| {
             core.remove(now, task.id(), actions);
+            if task.is_abandoned.load(Ordering::Relaxed) {
+                self.abandoned[task.job().class() as usize].fetch_sub(1, Ordering::Relaxed);
+            }
             self.push(task, EventKind::Finished, cause, None);
             if task.has_spawned() {
                 // Children it gave up end where they yield.
@@ -253,19 +262,26 @@ impl Node {
 
     /// Makes every task of the job look, at once, whether it was cancelled.
     pub(crate) fn interrupt(&self, job: &Job) {
-        let tasks = {
-            let core = self.core.lock();
-            free_threads(&core, job.class());
-            core.handles(job.id())
-        };
+        let tasks = self.core.lock().handles(job.id());
         for task in tasks {
+            if task.is_cancelled() {
+                self.abandon(&task);
+            }
             task.wake();
         }
     }
 
-    /// Makes the threads of a class look after its interrupted tasks, some of which are newly so.
-    pub(crate) fn nudge(&self, class: Class) {
-        free_threads(&self.core.lock(), class);
+    /// Has a task dropped that its owner gave up. Tokio drops a future only where it would have polled it, and all threads may
+    /// be busy: until it is gone, tasks of its class return to their runtime at each yield point.
+    pub(crate) fn abandon(&self, task: &Arc<Task>) {
+        let core = self.core.lock();
+        if !core.contains(task.id()) || task.is_abandoned.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let class = task.job().class();
+        self.abandoned[class as usize].fetch_add(1, Ordering::Relaxed);
+        let polled = core.all_polled().filter(|t| t.job().class() == class);
+        polled.for_each(|task| task.set_yield(true));
     }
 
     pub(crate) fn update_job(&self, job: JobId, priority: Option<i32>, killable: Option<bool>) {
@@ -346,14 +362,6 @@ impl Node {
             core.next_tick(now)
         })
     }
-}
-
-/// Makes the tasks of a class that are being polled come back to their runtime at their next yield point. Tokio drops a
-/// cancelled future only where it would have polled it, and all threads may be busy.
-fn free_threads(core: &LocalScheduler<Arc<Task>>, class: Class) {
-    core.all_polled()
-        .filter(|task| task.job().class() == class)
-        .for_each(|task| task.set_yield(true));
 }
 
 fn as_nanos(span: Duration) -> Nanos {

@@ -30,6 +30,8 @@ pub struct Task {
     yield_flag: AtomicBool,
     started: AtomicBool,
     has_spawned: AtomicBool,
+    /// Whether its owner gave it up; changes under the scheduler's lock.
+    pub(crate) is_abandoned: AtomicBool,
     /// Whether it was woken since its last poll began: further wakes say nothing new.
     woken: AtomicBool,
     /// Makes the runtime poll the gate.
@@ -46,6 +48,7 @@ impl Task {
             yield_flag: AtomicBool::new(false),
             started: AtomicBool::new(false),
             has_spawned: AtomicBool::new(false),
+            is_abandoned: AtomicBool::new(false),
             woken: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             memory: AtomicIsize::new(0),

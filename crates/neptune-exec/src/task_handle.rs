@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use tokio::task::JoinHandle;
 
 use crate::job::Job;
-use crate::task::Interrupted;
+use crate::task::{Interrupted, Task};
 
 /// Why a task gave no result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -56,7 +56,7 @@ pub(crate) fn interruption(job: &Job, attempt: u32) -> Option<TaskError> {
 #[derive(Debug)]
 #[must_use = "dropping the handle cancels the task"]
 pub struct TaskHandle<T> {
-    handle: Option<JoinHandle<Result<T, Interrupted>>>,
+    handle: Option<(JoinHandle<Result<T, Interrupted>>, Arc<Task>)>,
     job: Arc<Job>,
     attempt: u32,
 }
@@ -64,7 +64,7 @@ pub struct TaskHandle<T> {
 impl<T> TaskHandle<T> {
     /// The handle of a task of that attempt of `job`; without a `handle` it was cancelled before it began.
     pub(crate) fn new(
-        handle: Option<JoinHandle<Result<T, Interrupted>>>,
+        handle: Option<(JoinHandle<Result<T, Interrupted>>, Arc<Task>)>,
         job: Arc<Job>,
         attempt: u32,
     ) -> Self {
@@ -86,7 +86,7 @@ impl<T> Future for TaskHandle<T> {
     type Output = Result<T, TaskError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let Some(handle) = self.handle.as_mut() else {
+        let Some((handle, _)) = self.handle.as_mut() else {
             return Poll::Ready(Err(TaskError::Cancelled));
         };
         let joined = std::task::ready!(Pin::new(handle).poll(cx));
@@ -103,9 +103,11 @@ impl<T> Future for TaskHandle<T> {
 
 impl<T> Drop for TaskHandle<T> {
     fn drop(&mut self) {
-        if let Some(handle) = self.handle.as_ref().filter(|handle| !handle.is_finished()) {
+        if let Some((handle, task)) = self.handle.take()
+            && !handle.is_finished()
+        {
             handle.abort();
-            self.job.node().nudge(self.job.class());
+            self.job.node().abandon(&task);
         }
     }
 }
