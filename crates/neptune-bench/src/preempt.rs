@@ -36,6 +36,10 @@ use figures::{CaseFigures, References};
 
 /// Name of the case in which only probes run.
 const ALONE: &str = "alone";
+/// Name of the case in which only probes run, on [`NEPTUNE`]: what its own settings do for a probe, whatever runs beside it.
+const NEPTUNE_ALONE: &str = "neptune_alone";
+/// Name of the design that is measured without batch too.
+const NEPTUNE: &str = "neptune";
 /// Time between two probes.
 const PERIOD: Duration = Duration::from_millis(20);
 /// One tick of common kernels, so that probes meet every phase of it.
@@ -74,6 +78,7 @@ impl Preempt {
 #[derive(Clone, Copy)]
 enum Load<'a> {
     Probe(&'a dyn Design),
+    ProbeOnNeptune(&'a dyn Design),
     Batch(&'a dyn Design),
     Both(&'a dyn Design),
 }
@@ -81,7 +86,10 @@ enum Load<'a> {
 impl<'a> Load<'a> {
     fn design(self) -> &'a dyn Design {
         match self {
-            Self::Probe(design) | Self::Batch(design) | Self::Both(design) => design,
+            Self::Probe(design)
+            | Self::ProbeOnNeptune(design)
+            | Self::Batch(design)
+            | Self::Both(design) => design,
         }
     }
 
@@ -90,7 +98,7 @@ impl<'a> Load<'a> {
     }
 
     fn has_batch(self) -> bool {
-        !matches!(self, Self::Probe(_))
+        !matches!(self, Self::Probe(_) | Self::ProbeOnNeptune(_))
     }
 }
 
@@ -102,15 +110,15 @@ impl Suite for Preempt {
     fn run(&self, context: &mut Context<'_>) -> Result<Findings> {
         let names = self.designs.iter().map(|design| design.name());
         context.check_only([ALONE].into_iter().chain(names))?;
-        let loads: Vec<Load<'_>> = [Load::Probe(&*self.reference), Load::Batch(&*self.reference)]
-            .into_iter()
-            .chain(
-                self.designs
-                    .iter()
-                    .filter(|design| context.wants(design.name()))
-                    .map(|design| Load::Both(&**design)),
-            )
-            .collect();
+        let mut loads = vec![Load::Probe(&*self.reference), Load::Batch(&*self.reference)];
+        for design in &self.designs {
+            if context.wants(design.name()) {
+                if design.name() == NEPTUNE {
+                    loads.push(Load::ProbeOnNeptune(&**design));
+                }
+                loads.push(Load::Both(&**design));
+            }
+        }
 
         context.tell("measuring each batch query by itself");
         let weights = query_seconds(context)?;
@@ -148,6 +156,7 @@ impl Suite for Preempt {
 fn case_name(load: Load<'_>) -> &str {
     match load {
         Load::Probe(_) => ALONE,
+        Load::ProbeOnNeptune(_) => NEPTUNE_ALONE,
         Load::Batch(_) => figures::BATCH_ALONE,
         Load::Both(design) => design.name(),
     }

@@ -28,6 +28,9 @@ pub enum TaskError {
     Shutdown,
 }
 
+/// A task and what awaits its gate.
+pub(crate) type Spawned<T> = (JoinHandle<Result<T, Interrupted>>, Arc<Task>);
+
 /// How the poll of a gate ended: with its future's output, interrupted, or with a panic.
 pub(crate) type Ended<T> = Result<Result<T, Interrupted>, Box<dyn Any + Send>>;
 
@@ -56,7 +59,7 @@ pub(crate) fn interruption(job: &Job, attempt: u32) -> Option<TaskError> {
 #[derive(Debug)]
 #[must_use = "dropping the handle cancels the task"]
 pub struct TaskHandle<T> {
-    handle: Option<(JoinHandle<Result<T, Interrupted>>, Arc<Task>)>,
+    handle: Option<Spawned<T>>,
     job: Arc<Job>,
     attempt: u32,
 }
@@ -64,7 +67,7 @@ pub struct TaskHandle<T> {
 impl<T> TaskHandle<T> {
     /// The handle of a task of that attempt of `job`; without a `handle` it was cancelled before it began.
     pub(crate) fn new(
-        handle: Option<(JoinHandle<Result<T, Interrupted>>, Arc<Task>)>,
+        handle: Option<Spawned<T>>,
         job: Arc<Job>,
         attempt: u32,
     ) -> Self {
