@@ -65,7 +65,9 @@ fn begin<F: Future + Send + 'static>(
     make: &mut impl FnMut() -> F,
 ) -> Option<(u32, Gate<F::Output>)> {
     let attempt = job.attempt();
+    // Made first: should that panic, there is no task yet that nobody would remove.
+    let future = Box::pin(make());
     let task = job.add_task(attempt)?;
     task.arrives();
-    Some((attempt, Gate::new(task, Box::pin(make()))))
+    Some((attempt, Gate::new(task, future)))
 }

@@ -72,7 +72,6 @@ impl Event {
 #[derive(Debug, Default)]
 struct Recent {
     events: VecDeque<Event>,
-    forgotten: u64,
     /// Events the file has not got yet.
     pending: Vec<Event>,
 }
@@ -117,7 +116,6 @@ impl EventLog {
         }
         if recent.events.len() == CAPACITY {
             recent.events.pop_front();
-            recent.forgotten += 1;
         }
         recent.events.push_back(event);
     }

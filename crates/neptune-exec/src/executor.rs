@@ -132,10 +132,19 @@ impl Default for ExecutorConfig {
     }
 }
 
+/// Each slot has threads of its own.
+const MOST_SLOTS: usize = 4096;
+
 /// Why an executor could not be started.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum StartError {
+    /// No executor has so many slots.
+    #[error("an executor has 1 to {MOST_SLOTS} slots, not {slots}")]
+    Slots {
+        /// What was asked for.
+        slots: usize,
+    },
     /// The operating system gave no thread.
     #[error("cannot start the threads of class {class}: {source}")]
     Threads {
@@ -184,11 +193,15 @@ impl Executor {
     /// # Errors
     /// If the operating system gives no threads.
     pub fn start(config: ExecutorConfig) -> Result<Self, StartError> {
-        tracer::install();
         let slots = config.sched.slots;
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        if !(1..=MOST_SLOTS).contains(&slots) {
+            return Err(StartError::Slots { slots });
+        }
+        tracer::install();
         // A quota of all cores or more cannot be exceeded.
-        let quota = config.cpu_quota.filter(|quota| *quota < cores as f64);
+        let quota = config
+            .cpu_quota
+            .filter(|quota| *quota < quota::cores() as f64);
         let node = Arc::new(Node::new(config.sched, config.policy, quota));
         let realtime = Arc::new(AtomicBool::new(false));
         let stream = runtime(Class::Stream, slots + 1, {

@@ -24,7 +24,7 @@ pub struct JobSettings {
     pub priority: i32,
     /// Weight under the `fair` policy, at least 1.
     pub weight: u32,
-    /// Whether the `kill` policy may cancel it, which asks its owner to run it again.
+    /// Whether the `kill` policy may cancel it, which asks its owner to run it again: it must not have written anything.
     pub killable: bool,
 }
 

@@ -17,8 +17,8 @@ use crate::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{Condvar, Instant, Mutex, wait};
 use crate::task::Task;
 use neptune_sched::{
-    Action, Begin, Cause, End, JobId, JobSpec, LocalScheduler, Nanos, Pacer, PolicyName,
-    SchedSettings, SlotCounts, Woken,
+    Action, Begin, Cause, Class, End, JobId, JobSpec, LocalScheduler, Nanos, Pacer, PolicyName,
+    SchedSettings, SlotCounts, TaskState, Woken,
 };
 
 type Actions = Vec<Action<Arc<Task>>>;
@@ -38,8 +38,10 @@ pub(crate) struct Node {
     jobs: Mutex<BTreeMap<JobId, Weak<Job>>>,
     next_job: AtomicU64,
     quota: Option<f64>,
-    /// Tasks of each class that are [to be dropped](Self::abandon); changes under the scheduler's lock.
-    abandoned: [AtomicUsize; 2],
+    /// Whether the ticker does not compare CPU use with the quota, as there is no batch work.
+    resting: AtomicBool,
+    /// Batch tasks that wait for a thread [to drop them](Self::abandon); changes under the scheduler's lock.
+    abandoned: AtomicUsize,
 }
 
 impl fmt::Debug for Node {
@@ -60,7 +62,8 @@ impl Node {
             jobs: Mutex::default(),
             next_job: AtomicU64::new(1),
             quota,
-            abandoned: [AtomicUsize::new(0), AtomicUsize::new(0)],
+            resting: AtomicBool::new(false),
+            abandoned: AtomicUsize::new(0),
         }
     }
 
@@ -75,21 +78,23 @@ impl Node {
     ) -> R {
         let now = self.now();
         let mut actions = Vec::new();
-        let (result, next) = {
+        let (result, next, paced) = {
             let mut core = self.core.lock();
             let result = decide(&mut core, now, &mut actions);
             for action in &actions {
                 self.note(action);
             }
-            (result, core.next_tick(now))
+            let paced = self.quota.is_some()
+                && core.batch_wants_to_run()
+                && self.resting.swap(false, Ordering::Relaxed);
+            (result, core.next_tick(now), paced)
         };
-        if let Some(next) = next
-            && next.0 < self.deadline.fetch_min(next.0, Ordering::Relaxed)
-        {
+        let sooner =
+            next.is_some_and(|next| next.0 < self.deadline.fetch_min(next.0, Ordering::Relaxed));
+        if sooner || paced {
             let _guard = self.ticker.0.lock();
             self.ticker.1.notify_one();
         }
-        self.log.write_pending();
         for action in actions {
             match action {
                 Action::Wake(task) => task.wake(),
@@ -97,6 +102,7 @@ impl Node {
                 Action::Preempt(..) | Action::Stopped(_) => {}
             }
         }
+        self.log.write_pending();
         result
     }
 
@@ -123,7 +129,8 @@ impl Node {
         let begin = self.decide(|core, now, actions| {
             let begin = core.begin(now, task.id(), actions);
             if let Begin::Run { resumed_after } = begin {
-                if self.abandoned[task.job().class() as usize].load(Ordering::Relaxed) > 0 {
+                let batch = task.job().class() == Class::Batch;
+                if batch && self.abandoned.load(Ordering::Relaxed) > 0 {
                     task.set_yield(true);
                 }
                 if task.is_first_poll() {
@@ -174,9 +181,7 @@ impl Node {
     pub(crate) fn remove(&self, task: &Arc<Task>, cause: Option<&'static str>) {
         self.decide(|core, now, actions| {
             core.remove(now, task.id(), actions);
-            if task.is_abandoned.load(Ordering::Relaxed) {
-                self.abandoned[task.job().class() as usize].fetch_sub(1, Ordering::Relaxed);
-            }
+            self.forget_abandoned(task);
             self.push(task, EventKind::Finished, cause, None);
             if task.has_spawned() {
                 // Children it gave up end where they yield.
@@ -271,17 +276,40 @@ impl Node {
         }
     }
 
-    /// Has a task dropped that its owner gave up. Tokio drops a future only where it would have polled it, and all threads may
-    /// be busy: until it is gone, tasks of its class return to their runtime at each yield point.
+    /// Has a task dropped that its owner gave up. One that is being polled is asked to yield, and its gate drops it then. Any
+    /// other has to be polled for that, as tokio drops a future only where it would have polled it, and all batch threads may be
+    /// busy: until one takes it up, batch tasks return to their runtime at each yield point. (The stream runtime has a
+    /// thread for such things.)
     pub(crate) fn abandon(&self, task: &Arc<Task>) {
         let core = self.core.lock();
-        if !core.contains(task.id()) || task.is_abandoned.swap(true, Ordering::Relaxed) {
+        let Some(state) = core.state(task.id()) else {
+            return;
+        };
+        if task.abandon() {
             return;
         }
-        let class = task.job().class();
-        self.abandoned[class as usize].fetch_add(1, Ordering::Relaxed);
-        let polled = core.all_polled().filter(|t| t.job().class() == class);
-        polled.for_each(|task| task.set_yield(true));
+        if state == TaskState::Running {
+            task.set_yield(true);
+        } else if task.job().class() == Class::Batch {
+            task.awaits_thread.store(true, Ordering::Relaxed);
+            self.abandoned.fetch_add(1, Ordering::Relaxed);
+            let polled = core.all_polled();
+            let batch = polled.filter(|task| task.job().class() == Class::Batch);
+            batch.for_each(|task| task.set_yield(true));
+        }
+    }
+
+    /// A thread has taken up a task that was [abandoned](Self::abandon), to drop it.
+    pub(crate) fn taken_up(&self, task: &Task) {
+        let _core = self.core.lock();
+        self.forget_abandoned(task);
+    }
+
+    /// To be called under the scheduler's lock.
+    fn forget_abandoned(&self, task: &Task) {
+        if task.awaits_thread.swap(false, Ordering::Relaxed) {
+            self.abandoned.fetch_sub(1, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn update_job(&self, job: JobId, priority: Option<i32>, killable: Option<bool>) {
@@ -345,10 +373,19 @@ impl Node {
                 u64::MAX => None,
                 at => Some(Duration::from_nanos(Nanos(at).since(self.now()).0)),
             };
-            let pace = pacer.is_some().then_some(PACE);
+            let pace = (pacer.is_some() && !self.rests()).then_some(PACE);
             let timeout = [left, pace].into_iter().flatten().min();
             drop(wait(&self.ticker.1, guard, timeout));
         }
+    }
+
+    /// Whether the quota need not be watched; who begins batch work then says so.
+    fn rests(&self) -> bool {
+        // Set first: work that begins before it is looked at is seen here, and later work sees this.
+        self.resting.store(true, Ordering::Relaxed);
+        let rests = !self.core.lock().batch_wants_to_run();
+        self.resting.store(rests, Ordering::Relaxed);
+        rests
     }
 
     fn tick(&self, pacer: Option<&mut Pacer>) -> Option<Nanos> {

@@ -20,7 +20,7 @@ use crate::job::JobSettings;
 pub struct NeptuneOptions {
     /// Class of the jobs that follow.
     pub job_class: Class,
-    /// Name of the jobs that follow; empty for the beginning of their text.
+    /// Name of the jobs that follow; empty for what they are, such as `query`.
     pub job_name: String,
     /// Priority of the jobs that follow.
     pub job_priority: i32,
@@ -174,13 +174,20 @@ impl NeptuneOptions {
         }
     }
 
-    fn apply(&self) {
-        if let Some(executor) = &self.executor {
-            executor.configure(|policy, sched| {
-                *policy = self.policy;
-                *sched = self.sched.clone();
-            });
-        }
+    /// Tells the executor one setting that acts at once; what others have told it stays.
+    fn apply(&self, key: &str) {
+        let Some(executor) = &self.executor else {
+            return;
+        };
+        executor.configure(|policy, sched| match key {
+            "scheduler.policy" => *policy = self.policy,
+            "static.stream_slots" => sched.static_stream_slots = self.sched.static_stream_slots,
+            "stream.linger" => sched.linger = self.sched.linger,
+            "suspend.max_count" => sched.max_suspensions = self.sched.max_suspensions,
+            "suspend.grace" => sched.grace = self.sched.grace,
+            "batch.min_share" => sched.batch_min_share = self.sched.batch_min_share,
+            _ => {}
+        });
     }
 
     fn only_at_start(&self, key: &str) -> Result<()> {
@@ -281,9 +288,13 @@ impl ExtensionOptions for NeptuneOptions {
             "slots" => {
                 self.only_at_start(key)?;
                 self.slots = at_least_one(key, value, parse::<u32>(key, value)?)? as usize;
+                let before = SchedSettings::new(self.sched.slots).static_stream_slots;
                 let sched = SchedSettings::new(self.slots);
                 self.sched.slots = sched.slots;
-                self.sched.static_stream_slots = sched.static_stream_slots;
+                // Follows the slots unless it was set by itself.
+                if self.sched.static_stream_slots == before {
+                    self.sched.static_stream_slots = sched.static_stream_slots;
+                }
             }
             "memory.limit" => {
                 self.only_at_start(key)?;
@@ -300,14 +311,7 @@ impl ExtensionOptions for NeptuneOptions {
                 )));
             }
         }
-        if key.starts_with("scheduler.")
-            || key.starts_with("static.")
-            || key.starts_with("stream.")
-            || key.starts_with("suspend.")
-            || key.starts_with("batch.")
-        {
-            self.apply();
-        }
+        self.apply(key);
         Ok(())
     }
 

@@ -103,6 +103,16 @@ pub fn make_timers_sharp() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, 1_000_u64, 0, 0, 0) })
 }
 
+/// Cores that the calling thread may run on, whatever quota it has; `None` if the kernel does not say.
+pub fn allowed_cores() -> Option<usize> {
+    // SAFETY: an all-zero set is a valid, empty one.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: `set` is valid for writing and of the size given; thread 0 is the calling thread.
+    check(unsafe { libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &mut set) }).ok()?;
+    // SAFETY: reads the set that was just filled in.
+    Some(unsafe { libc::CPU_COUNT(&set) } as usize).filter(|cores| *cores > 0)
+}
+
 /// CPU time that all threads of this process have used.
 pub fn process_cpu_time() -> Duration {
     clock(libc::CLOCK_PROCESS_CPUTIME_ID)
@@ -146,6 +156,12 @@ mod tests {
         ] {
             std::thread::spawn(move || lower().unwrap()).join().unwrap();
         }
+    }
+
+    #[test]
+    fn no_fewer_cores_are_allowed_than_a_quota_leaves() {
+        let with_quota = std::thread::available_parallelism().unwrap().get();
+        assert!(allowed_cores().unwrap() >= with_quota);
     }
 
     #[test]

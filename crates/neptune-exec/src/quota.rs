@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::os;
+
 /// Cores this process may use at a time: the quota of its cgroup where one is set, in cores.
 pub fn cpu_quota() -> Option<f64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
@@ -11,11 +13,17 @@ pub fn cpu_quota() -> Option<f64> {
 
 /// Slots an executor gets unless told otherwise: the cores there are, or the quota rounded up if that is less.
 pub fn default_slots() -> usize {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
     match cpu_quota() {
-        Some(quota) => cores.min(quota.ceil() as usize).max(1),
-        None => cores,
+        Some(quota) => cores().min(quota.ceil() as usize).max(1),
+        None => cores(),
     }
+}
+
+/// Cores this process may use one after the other. (The standard library's number is that of the quota, rounded down,
+/// where there is one.)
+pub(crate) fn cores() -> usize {
+    let standard = || std::thread::available_parallelism().map_or(1, usize::from);
+    os::allowed_cores().unwrap_or_else(standard)
 }
 
 /// The smallest quota on the way from the process's group to the root of its hierarchy.

@@ -30,8 +30,10 @@ pub struct Task {
     yield_flag: AtomicBool,
     started: AtomicBool,
     has_spawned: AtomicBool,
-    /// Whether its owner gave it up; changes under the scheduler's lock.
-    pub(crate) is_abandoned: AtomicBool,
+    /// Whether its owner gave it up.
+    abandoned: AtomicBool,
+    /// Whether it is counted as abandoned and not polled; changes under the scheduler's lock.
+    pub(crate) awaits_thread: AtomicBool,
     /// Whether it was woken since its last poll began: further wakes say nothing new.
     woken: AtomicBool,
     /// Makes the runtime poll the gate.
@@ -48,7 +50,8 @@ impl Task {
             yield_flag: AtomicBool::new(false),
             started: AtomicBool::new(false),
             has_spawned: AtomicBool::new(false),
-            is_abandoned: AtomicBool::new(false),
+            abandoned: AtomicBool::new(false),
+            awaits_thread: AtomicBool::new(false),
             woken: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             memory: AtomicIsize::new(0),
@@ -114,6 +117,15 @@ impl Task {
         self.woken.swap(false, Ordering::AcqRel);
     }
 
+    /// Its owner gives it up; gives whether that was so before.
+    pub(crate) fn abandon(&self) -> bool {
+        self.abandoned.swap(true, Ordering::AcqRel)
+    }
+
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Acquire)
+    }
+
     pub(crate) fn is_cancelled(&self) -> bool {
         self.job.attempt() != self.attempt || self.job.is_cancelled()
     }
@@ -122,6 +134,8 @@ impl Task {
     fn interruption(&self) -> Option<&'static str> {
         if self.is_cancelled() {
             Some("cancelled")
+        } else if self.is_abandoned() {
+            Some("dropped")
         } else if self.job.node().is_stopped() {
             Some("shutdown")
         } else {
@@ -282,6 +296,7 @@ impl<T> Gate<T> {
                 cause,
             };
             let _entered = Entered::new(&self.task, None);
+            self.task.job.node().taken_up(&self.task);
             drop(future);
         }
     }
@@ -330,6 +345,11 @@ impl<T> Future for Gate<T> {
         }
         if node.begin(&this.task) == Begin::Wait {
             return Poll::Pending;
+        }
+        // It may have been given up on the way here, and others wait for its thread then.
+        if this.task.is_abandoned() {
+            this.close(Some("dropped"));
+            return Poll::Ready(Err(Interrupted));
         }
         if this.task.job.class() == Class::Stream {
             STREAM_POLLS.fetch_add(1, Ordering::Relaxed);

@@ -66,11 +66,7 @@ pub struct TaskHandle<T> {
 
 impl<T> TaskHandle<T> {
     /// The handle of a task of that attempt of `job`; without a `handle` it was cancelled before it began.
-    pub(crate) fn new(
-        handle: Option<Spawned<T>>,
-        job: Arc<Job>,
-        attempt: u32,
-    ) -> Self {
+    pub(crate) fn new(handle: Option<Spawned<T>>, job: Arc<Job>, attempt: u32) -> Self {
         Self {
             handle,
             job,

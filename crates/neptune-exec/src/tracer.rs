@@ -24,6 +24,9 @@ impl JoinSetTracer for InheritTask {
         match parent.job().add_task(parent.attempt()) {
             Some(task) => {
                 task.arrives();
+                if task.is_cancelled() {
+                    task.job().node().abandon(&task);
+                }
                 Box::pin(ChildGate(Gate::new(task, future)))
             }
             None => future,
@@ -51,8 +54,12 @@ impl JoinSetTracer for InheritTask {
 /// Installs the hook; harmless when it is there already.
 pub(crate) fn install() {
     static TRACER: InheritTask = InheritTask;
-    if set_join_set_tracer(&TRACER).is_err() {
-        static ONCE: std::sync::Once = std::sync::Once::new();
-        ONCE.call_once(|| tracing::debug!("the join set tracer was set before"));
-    }
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        if set_join_set_tracer(&TRACER).is_err() {
+            tracing::warn!(
+                "another join set tracer of DataFusion is installed: what tasks spawn is not suspended"
+            );
+        }
+    });
 }

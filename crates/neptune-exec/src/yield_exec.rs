@@ -211,7 +211,7 @@ struct YieldStream {
     slices: bool,
     /// Longest stretch of the operator below and of the one above.
     longest: [Duration; 2],
-    /// The task that polled last, to be told the stretches at the end.
+    /// The task of the first stretch, to be told the longest at the end.
     task: Option<Arc<Task>>,
     yields: Count,
     longest_poll: Gauge,

@@ -26,57 +26,55 @@ use neptune_sched::Class;
 use crate::options::NeptuneOptions;
 use crate::yield_exec::{Slices, YieldExec};
 
-/// Operators whose output side needs a yield point besides the leaves below them.
-const LONG_WORKERS: [&str; 24] = [
-    "AggregateExec",
-    "SplitAggregateExec",
-    "SortExec",
-    "RunSortExec",
-    "PartialSortExec",
-    "SortPreservingMergeExec",
-    "HashJoinExec",
-    "NestedLoopJoinExec",
-    "PiecewiseMergeJoinExec",
-    "CrossJoinExec",
-    "SortMergeJoinExec",
-    "SymmetricHashJoinExec",
-    "WindowAggExec",
-    "GroupWindowExec",
-    "FoldExec",
-    "BoundedWindowAggExec",
-    "UnnestExec",
-    "RepartitionExec",
-    "CoalescePartitionsExec",
-    "RecursiveQueryExec",
-    "InterleaveExec",
-    "UnionExec",
-    "AsyncFuncExec",
-    "FilterExec",
+/// What the rule knows of an operator.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trait {
+    /// It can work or emit for long without asking its input: its output side needs a yield point.
+    Long,
+    /// It takes about as long over a row as its expressions do.
+    Quick,
+    /// Both.
+    LongQuick,
+}
+
+/// Operators by name. One that is not here may be slow over a row, and passes a batch on for each it takes.
+const OPERATORS: [(&str, Trait); 29] = [
+    ("AggregateExec", Trait::LongQuick),
+    ("AsyncFuncExec", Trait::Long),
+    ("BoundedWindowAggExec", Trait::Long),
+    ("CoalesceBatchesExec", Trait::Quick),
+    ("CoalescePartitionsExec", Trait::LongQuick),
+    ("CooperativeExec", Trait::Quick),
+    ("CrossJoinExec", Trait::Long),
+    ("FilterExec", Trait::LongQuick),
+    ("FoldExec", Trait::LongQuick),
+    ("GlobalLimitExec", Trait::Quick),
+    ("GroupWindowExec", Trait::LongQuick),
+    ("HashJoinExec", Trait::LongQuick),
+    ("InterleaveExec", Trait::LongQuick),
+    ("LocalLimitExec", Trait::Quick),
+    ("NestedLoopJoinExec", Trait::Long),
+    ("PartialSortExec", Trait::LongQuick),
+    ("PiecewiseMergeJoinExec", Trait::Long),
+    ("ProjectionExec", Trait::Quick),
+    ("RecursiveQueryExec", Trait::Long),
+    ("RepartitionExec", Trait::LongQuick),
+    ("RunSortExec", Trait::LongQuick),
+    ("SortExec", Trait::LongQuick),
+    ("SortMergeJoinExec", Trait::LongQuick),
+    ("SortPreservingMergeExec", Trait::LongQuick),
+    ("SplitAggregateExec", Trait::LongQuick),
+    ("SymmetricHashJoinExec", Trait::Long),
+    ("UnionExec", Trait::LongQuick),
+    ("UnnestExec", Trait::Long),
+    ("WindowAggExec", Trait::Long),
 ];
 
-/// Operators that take about as long over a row as their expressions do.
-const QUICK_WORKERS: [&str; 20] = [
-    "AggregateExec",
-    "SplitAggregateExec",
-    "SortExec",
-    "RunSortExec",
-    "PartialSortExec",
-    "SortPreservingMergeExec",
-    "HashJoinExec",
-    "SortMergeJoinExec",
-    "FoldExec",
-    "RepartitionExec",
-    "CoalescePartitionsExec",
-    "CoalesceBatchesExec",
-    "CooperativeExec",
-    "InterleaveExec",
-    "UnionExec",
-    "FilterExec",
-    "ProjectionExec",
-    "LocalLimitExec",
-    "GlobalLimitExec",
-    "GroupWindowExec",
-];
+fn is(name: &str, wanted: Trait) -> bool {
+    OPERATORS
+        .binary_search_by_key(&name, |(name, _)| name)
+        .is_ok_and(|place| [wanted, Trait::LongQuick].contains(&OPERATORS[place].1))
+}
 
 /// Inserts [`YieldExec`](crate::YieldExec) nodes. To be the last rule.
 #[derive(Debug, Default)]
@@ -130,7 +128,7 @@ impl Insertion {
             return Ok(plan);
         }
         let children: Vec<_> = plan.children().into_iter().cloned().collect();
-        let has_node = children.is_empty() || LONG_WORKERS.contains(&name.as_str());
+        let has_node = children.is_empty() || is(&name, Trait::Long);
         let plan = if children.is_empty() {
             plan
         } else {
@@ -171,7 +169,7 @@ impl Insertion {
 /// To try costs: four slices at the beginning of each stream, 1, 16, 256 and 4,096 rows long, were a tenth of the time of short
 /// queries (`bench overhead`, 16 at a time).
 fn may_be_slow(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
-    if !QUICK_WORKERS.contains(&plan.name()) {
+    if !is(plan.name(), Trait::Quick) {
         return Ok(true);
     }
     let mut slow = false;
@@ -207,4 +205,62 @@ fn is_quick(expression: &Arc<dyn PhysicalExpr>) -> bool {
         || expression.is::<InListExpr>()
         || expression.is::<CaseExpr>()
         || expression.is::<DynamicFilterPhysicalExpr>()
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+    use datafusion::prelude::SessionContext;
+
+    use super::*;
+
+    #[test]
+    fn operators_are_found_by_name() {
+        assert!(OPERATORS.is_sorted_by_key(|(name, _)| *name));
+        for (name, long, quick) in [
+            ("FilterExec", true, true),
+            ("CrossJoinExec", true, false),
+            ("ProjectionExec", false, true),
+            ("MyOwnExec", false, false),
+        ] {
+            assert_eq!(
+                (is(name, Trait::Long), is(name, Trait::Quick)),
+                (long, quick),
+                "{name}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn what_may_be_slow_over_a_row_is_known_by_its_expressions() {
+        let context = SessionContext::new();
+        let table = "CREATE TABLE t AS SELECT value AS v, CAST(value AS TEXT) AS s FROM range(10)";
+        context.sql(table).await.unwrap().collect().await.unwrap();
+        for (query, slow) in [
+            ("SELECT v + 1, v IN (1, 2, 3) FROM t WHERE v > 3", &[][..]),
+            ("SELECT CASE WHEN v IS NULL THEN -v ELSE v END FROM t", &[]),
+            ("SELECT v, count(*) FROM t GROUP BY v ORDER BY v", &[]),
+            ("SELECT * FROM t AS a JOIN t AS b USING (v)", &[]),
+            ("SELECT upper(s) FROM t", &["ProjectionExec"]),
+            ("SELECT v FROM t WHERE s LIKE '%1_%1'", &["FilterExec"]),
+            ("SELECT v FROM t WHERE s ~ '1+2'", &["FilterExec"]),
+            ("SELECT * FROM t AS a, t AS b", &["CrossJoinExec"]),
+            (
+                "SELECT sum(v) OVER (ORDER BY v) FROM t",
+                &["BoundedWindowAggExec"],
+            ),
+        ] {
+            let plan = context.sql(query).await.unwrap();
+            let plan = plan.create_physical_plan().await.unwrap();
+            let mut found = Vec::new();
+            plan.apply(|node| {
+                if !node.children().is_empty() && may_be_slow(node)? {
+                    found.push(node.name().to_owned());
+                }
+                Ok(TreeNodeRecursion::Continue)
+            })
+            .unwrap();
+            assert_eq!(found, slow, "{query}");
+        }
+    }
 }

@@ -15,8 +15,8 @@ pub use app::{AppJobState, Application, JobReport, Notify, OnRows, RunOptions, S
 pub use datafusion;
 pub use error::NeptuneError;
 pub use handle::{JobHandle, JobProgress, JobState};
-pub use neptune_exec::{Executor, JobSettings, NeptuneOptions, TaskError};
-pub use neptune_sched::{Class, PolicyName};
+pub use neptune_exec::{Executor, Job, JobSettings, NeptuneOptions, Percentiles, TaskError};
+pub use neptune_sched::{Class, JobId, PolicyName, SchedSettings};
 pub use neptune_stream::sink::Console;
 pub use session::{Session, SessionBuilder};
 pub use table::DeclaredTable;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use datafusion::common::DataFusionError;
 use datafusion::common::config::ExtensionOptions;
+use datafusion::common::tree_node::TreeNode;
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryPool, TrackConsumersPool, UnboundedMemoryPool,
@@ -50,7 +51,8 @@ impl SessionBuilder {
         Ok(self)
     }
 
-    /// Tasks that run at a time; also the number of partitions, unless that is set by itself.
+    /// Tasks that run at a time; also the number of partitions, unless that is [set](Self::set) by itself or the given
+    /// [configuration](Self::config) has another than DataFusion's default.
     #[must_use]
     pub fn slots(mut self, slots: usize) -> Self {
         // Cannot fail: the value is a number of at least one.
@@ -199,11 +201,12 @@ impl Session {
             .unwrap_or_default()
     }
 
-    /// The settings of a job of `class` that starts now.
+    /// The settings of a query of `class` that starts now: one that the `kill` policy may run again.
     #[must_use]
     pub fn job_settings(&self, name: &str, class: Class) -> JobSettings {
         JobSettings {
             class,
+            killable: true,
             ..self.options().job_settings(name)
         }
     }
@@ -245,15 +248,16 @@ impl Session {
     /// Runs a query as a job of the session's present class and collects its rows. It is planned as a task of the job too.
     ///
     /// Under the `kill` policy the job may be cancelled and run again before it has ended; as its rows are handed
-    /// out only then, the answer is that of one complete run.
+    /// out only then, the answer is that of one complete run. A query that writes is never run again.
     pub fn submit(&self, query: DataFrame) -> JobHandle {
-        self.submit_as(query, self.options().job_settings("query"))
+        let class = self.options().job_class;
+        self.submit_as(query, self.job_settings("query", class))
     }
 
     /// As [`submit`](Self::submit), with settings of the job's own.
     pub fn submit_as(&self, query: DataFrame, settings: JobSettings) -> JobHandle {
         let settings = JobSettings {
-            killable: true,
+            killable: settings.killable && only_reads(query.logical_plan()),
             ..settings
         };
         let query = with_class(query, settings.class).map(Arc::new);
@@ -266,6 +270,20 @@ impl Session {
             }
         })
     }
+}
+
+/// Whether a plan changes nothing, so that it can be run again.
+fn only_reads(plan: &LogicalPlan) -> bool {
+    let writes = plan.exists(|node| {
+        Ok(matches!(
+            node,
+            LogicalPlan::Dml(_)
+                | LogicalPlan::Copy(_)
+                | LogicalPlan::Ddl(_)
+                | LogicalPlan::Statement(_)
+        ))
+    });
+    writes.is_ok_and(|writes| !writes)
 }
 
 /// The parts of `query`, to be planned under the settings of `class`: it decides, for instance, whether batches are cut.
@@ -285,4 +303,26 @@ fn with_class(
             .set("neptune.job.class", class.name())?;
     }
     Ok((state, plan))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_queries_that_write_nothing_may_be_run_again() {
+        let context = SessionContext::new();
+        let table = "CREATE TABLE t AS SELECT 1 AS v";
+        context.sql(table).await.unwrap().collect().await.unwrap();
+        for (query, reads) in [
+            ("SELECT * FROM t", true),
+            ("EXPLAIN ANALYZE SELECT * FROM t", true),
+            ("INSERT INTO t SELECT 2", false),
+            ("EXPLAIN ANALYZE INSERT INTO t SELECT 2", false),
+            ("COPY t TO 'never.csv'", false),
+        ] {
+            let plan = context.state().create_logical_plan(query).await.unwrap();
+            assert_eq!(only_reads(&plan), reads, "{query}");
+        }
+    }
 }

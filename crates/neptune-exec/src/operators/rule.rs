@@ -358,3 +358,37 @@ fn multiplied(
     };
     Ok(Arc::new(RepartitionExec::try_new(input, partitioning)?))
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::prelude::{SessionConfig, SessionContext};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_largest_leaf_bounds_what_is_read() {
+        let context =
+            SessionContext::new_with_config(SessionConfig::new().with_target_partitions(2));
+        for (name, rows) in [("small", 10), ("large", 3000)] {
+            let table = format!("CREATE TABLE {name} AS SELECT value AS v FROM range({rows})");
+            context.sql(&table).await.unwrap().collect().await.unwrap();
+        }
+        for (query, rows) in [
+            ("SELECT v FROM small WHERE v > 3", Some(10)),
+            ("SELECT v, count(*) FROM large GROUP BY v", Some(3000)),
+            ("SELECT * FROM small JOIN large USING (v)", Some(3000)),
+            (
+                "SELECT v FROM small UNION ALL SELECT v FROM small",
+                Some(10),
+            ),
+            (
+                "SELECT * FROM small JOIN range(5) AS r ON v = r.value",
+                None,
+            ),
+        ] {
+            let plan = context.sql(query).await.unwrap();
+            let plan = plan.create_physical_plan().await.unwrap();
+            assert_eq!(leaf_rows(&plan), rows, "{query}");
+        }
+    }
+}

@@ -13,6 +13,7 @@ mod memory;
 mod panics;
 mod preempt;
 mod query;
+mod quota;
 mod share;
 mod shutdown;
 mod state;

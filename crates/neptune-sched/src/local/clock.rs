@@ -10,7 +10,6 @@ impl<H: Clone> LocalScheduler<H> {
     /// Time passed: ends pauses and graces, and makes streams leave a slot to batch work that is due.
     pub fn tick(&mut self, now: Nanos, actions: &mut Vec<Action<H>>) {
         self.account(now);
-        self.lingering.retain(|end| *end > now);
         self.shed_streams(now, actions);
         self.settle(now, actions);
         self.make_room_for_all(now, actions);
@@ -31,6 +30,12 @@ impl<H: Clone> LocalScheduler<H> {
             self.make_room_for_all(now, actions);
         }
         self.settle(now, actions);
+    }
+
+    /// Whether batch work runs or is queued.
+    pub fn batch_wants_to_run(&self) -> bool {
+        let batch = Class::Batch as usize;
+        self.holding[batch] + self.queued[batch] > 0
     }
 
     /// When [`tick`](Self::tick) has to be called next, if at all.
@@ -65,16 +70,17 @@ impl<H: Clone> LocalScheduler<H> {
 
     /// What batch work earns per unit of time: nothing while it does not want to run.
     pub(super) fn batch_rate(&self) -> f64 {
-        let batch = Class::Batch as usize;
-        if self.policy.protects_batch() && self.holding[batch] + self.queued[batch] > 0 {
+        if self.policy.protects_batch() && self.batch_wants_to_run() {
             BatchShare::rate(self.settings.slots, self.settings.batch_min_share)
         } else {
             0.0
         }
     }
 
-    /// Charges the time since the last call to the batch class's account.
+    /// The beginning of every operation: ends pauses that are over, and charges the time since the last call to the batch
+    /// class's account.
     pub(super) fn account(&mut self, now: Nanos) {
+        self.lingering.retain(|end| *end > now);
         let running = self.holding[1].min(self.settings.slots.saturating_sub(self.holding[0]));
         self.share.advance(now, self.batch_rate(), running);
     }

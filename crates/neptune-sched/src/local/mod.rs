@@ -537,11 +537,6 @@ impl<H: Clone> LocalScheduler<H> {
         self.settle(now, actions);
     }
 
-    /// Whether there is such a task.
-    pub fn contains(&self, id: TaskId) -> bool {
-        self.tasks.get(id).is_some()
-    }
-
     /// Calls `f` with the handle of every task.
     pub fn for_each_task(&self, f: impl FnMut(&H)) {
         self.tasks.values().map(|task| &task.handle).for_each(f);

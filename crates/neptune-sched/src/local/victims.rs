@@ -118,7 +118,7 @@ impl<H: Clone> LocalScheduler<H> {
 
     /// Takes back grants of, and asks, up to `wanted` tasks whose job fits to let go of their slot.
     ///
-    /// Those of the lowest priority come first. Among them, a grant nobody has used yet comes back at once; then
+    /// Batch tasks come first, and those of the lowest priority. Among them, a grant nobody has used yet comes back at once; then
     /// come the running tasks suspended least often, then those that started last: they have the least warm
     /// state and, if killed, lose the least.
     fn request(
@@ -137,6 +137,8 @@ impl<H: Clone> LocalScheduler<H> {
             let victim = candidates.min_by_key(|(_, task, job)| {
                 let running = task.state == TaskState::Running;
                 (
+                    // Priorities count within a class.
+                    job.spec.class != Class::Batch,
                     job.spec.priority,
                     running,
                     task.suspensions,

@@ -21,7 +21,7 @@ use crate::table::DeclaredTable;
 pub(crate) enum Repeat {
     /// Once, at the start.
     Once,
-    /// At the start and then at each multiple of this time, or when the last pass is done if that is later.
+    /// At the start and then so long after the last start, or when the last pass is done if that is later.
     Every(Duration),
     /// Once, when all other jobs have ended.
     AtEnd,

@@ -8,6 +8,9 @@ use neptune_stream::{Limits, Trigger};
 use super::job::Repeat;
 use crate::dialect::{DialectError, Options, Position, Statement, parse_duration};
 
+/// The longest time between two runs of a job.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
 /// The caps on a micro-batch.
 const CAPS: [&str; 2] = ["max_rows_per_trigger", "max_files_per_trigger"];
 
@@ -56,7 +59,7 @@ impl JobOptions {
                     max_files: at_least_one(&mut given, CAPS[1])?,
                 },
                 trigger: trigger(&mut given)?,
-                every: given.duration("every")?,
+                every: every(&mut given)?,
                 given: None,
             };
         let mode = given.one_of("output_mode", &["append", "update", "complete"])?;
@@ -143,6 +146,16 @@ fn at_least_one<T: TryFrom<u64>>(
     }
 }
 
+const TOO_LONG: &str = "it must be at most ten years";
+
+fn every(given: &mut Options) -> Result<Option<Duration>, DialectError> {
+    let every = given.duration("every")?;
+    if every.is_some_and(|every| every > LONGEST) {
+        return Err(given.bad_value("every", TOO_LONG));
+    }
+    Ok(every)
+}
+
 fn trigger(given: &mut Options) -> Result<Option<JobTrigger>, DialectError> {
     let Some(text) = given.str("trigger") else {
         return Ok(None);
@@ -153,6 +166,9 @@ fn trigger(given: &mut Options) -> Result<Option<JobTrigger>, DialectError> {
         "available_now" => Trigger::AvailableNow,
         "as_fast_as_possible" => Trigger::AsFastAsPossible,
         _ => match parse_duration(text.trim()) {
+            Some(every) if every > LONGEST => {
+                return Err(given.bad_value("trigger", TOO_LONG));
+            }
             Some(every) => Trigger::Interval(every),
             None => {
                 let what = "it must be a time such as '50 ms', or one of 'as_fast_as_possible', 'once', \

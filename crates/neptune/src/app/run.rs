@@ -8,6 +8,7 @@ use datafusion::arrow::json::writer::JsonArray;
 use datafusion::arrow::record_batch::RecordBatch;
 use futures::stream::{FuturesUnordered, StreamExt};
 use neptune_exec::TaskError;
+use neptune_sched::Class;
 use neptune_stream::{STOP_PATIENCE, StreamQuery};
 use tokio::sync::watch;
 use tokio::task::JoinError;
@@ -125,18 +126,18 @@ impl Application {
                 job.status.lock().current = Some(Arc::clone(&runtime_job));
                 let progress = Arc::clone(&job.status.lock().query);
                 let executor = self.session.executor().clone();
-                // The loop between micro-batches is no task: it only waits. It lives near its tasks.
-                let driver =
-                    self.session
-                        .executor()
-                        .handle(settings.class)
-                        .spawn(StreamQuery::run(
-                            Arc::clone(query),
-                            executor,
-                            Arc::clone(&runtime_job),
-                            progress,
-                            halted.clone(),
-                        ));
+                // The loop between micro-batches is no task: it only waits. The stream runtime has a thread for such.
+                let driver = self
+                    .session
+                    .executor()
+                    .handle(Class::Stream)
+                    .spawn(StreamQuery::run(
+                        Arc::clone(query),
+                        executor,
+                        Arc::clone(&runtime_job),
+                        progress,
+                        halted.clone(),
+                    ));
                 let _guard = AbortOnDrop(driver.abort_handle());
                 let result = match driver.await {
                     Ok(result) => result.map_err(|error| NeptuneError::Engine(error.into())),

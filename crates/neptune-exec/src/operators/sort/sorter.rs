@@ -343,7 +343,7 @@ impl RunSorter {
 fn out_of_memory(error: DataFusionError) -> DataFusionError {
     match error {
         DataFusionError::ResourcesExhausted(_) => error.context(
-            "a sort needs more memory than it may have; raise 'datafusion.runtime.memory_limit' or \
+            "a sort needs more memory than it may have; raise 'neptune.memory.limit' or \
              lower 'datafusion.execution.sort_spill_reservation_bytes'",
         ),
         error => error,

@@ -428,4 +428,22 @@ scripts! {
         b.1 begins => waits
         s.1 ends   => wake b.1
     ";
+
+    a_stream_is_no_victim_while_a_batch_task_runs_whatever_their_priorities: 2, [Neptune], "
+        job b batch priority=10
+        job s stream
+        job u stream priority=5
+        b.1 s.1 begin
+        u.1 begins => runs, preempt b.1 for stream
+    ";
+
+    a_pause_that_is_over_leaves_its_slot_free: 1, [Neptune], "
+        set linger 10ms
+        job b batch
+        job s stream
+        s.1 begins
+        s.1 pauses => idle
+        +20ms
+        b.1 begins => runs
+    ";
 }
