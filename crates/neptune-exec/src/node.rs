@@ -23,9 +23,6 @@ use neptune_sched::{
 
 type Actions = Vec<Action<Arc<Task>>>;
 
-/// How often CPU use is compared with the quota while batch work wants to run.
-const PACE: Duration = Duration::from_micros(500);
-
 /// The state of one executor that its tasks share.
 pub(crate) struct Node {
     start: Instant,
@@ -354,11 +351,13 @@ impl Node {
 
     /// The body of the ticker thread: ends pauses, watches the minimum share and the CPU quota.
     pub(crate) fn run_ticker(&self) {
-        let mut pacer = self
-            .quota
-            .map(|cores| Pacer::new(cores, self.now(), as_nanos(os::process_cpu_time())));
+        let mut pacer = self.quota.map(|cores| {
+            // A stream thread and a batch thread per slot.
+            let most = 2.0 * self.counts().slots as f64;
+            Pacer::new(cores, most, self.now(), as_nanos(os::process_cpu_time()))
+        });
         loop {
-            let next = self.tick(pacer.as_mut());
+            let (next, look_in) = self.tick(pacer.as_mut());
             let guard = self.ticker.0.lock();
             // Looked at under the lock, as everything else that is announced by a notice.
             if self.is_stopped() {
@@ -373,7 +372,7 @@ impl Node {
                 u64::MAX => None,
                 at => Some(Duration::from_nanos(Nanos(at).since(self.now()).0)),
             };
-            let pace = (pacer.is_some() && !self.rests()).then_some(PACE);
+            let pace = look_in.filter(|_| !self.rests());
             let timeout = [left, pace].into_iter().flatten().min();
             drop(wait(&self.ticker.1, guard, timeout));
         }
@@ -388,15 +387,17 @@ impl Node {
         rests
     }
 
-    fn tick(&self, pacer: Option<&mut Pacer>) -> Option<Nanos> {
+    /// Gives when the scheduler and when the pacer want to be called again.
+    fn tick(&self, pacer: Option<&mut Pacer>) -> (Option<Nanos>, Option<Duration>) {
         self.deadline.store(u64::MAX, Ordering::Relaxed);
         self.decide(|core, now, actions| {
-            if let Some(pacer) = pacer {
-                let may_run = pacer.advance(now, as_nanos(os::process_cpu_time()));
-                core.set_paced_out(now, !may_run, actions);
+            let pace = pacer.map(|pacer| pacer.advance(now, as_nanos(os::process_cpu_time())));
+            if let Some(pace) = pace {
+                core.set_paced_out(now, !pace.may_run, actions);
             }
             core.tick(now, actions);
-            core.next_tick(now)
+            let look_in = pace.map(|pace| Duration::from_nanos(pace.look_in.0));
+            (core.next_tick(now), look_in)
         })
     }
 }

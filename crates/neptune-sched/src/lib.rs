@@ -23,7 +23,7 @@ mod table;
 pub use class::{Class, UnknownClass};
 pub use ids::{JobId, Nanos, TaskId};
 pub use local::{Action, Begin, Cause, End, JobSpec, JobView, LocalScheduler, SlotCounts, Woken};
-pub use pacer::Pacer;
+pub use pacer::{Pace, Pacer};
 pub use policy::{Policy, PolicyName, UnknownPolicy};
 pub use settings::SchedSettings;
 pub use share::BatchShare;

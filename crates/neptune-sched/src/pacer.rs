@@ -14,38 +14,69 @@ const MARGIN: f64 = 0.97;
 /// How much unused quota may be saved up.
 const BURST: Nanos = Nanos::from_millis(4);
 
+/// How much has to be saved up before batch goes on: a pause of some length, seldom, costs less than many short ones.
+const RESUME: Nanos = Nanos::from_millis(2);
+
+/// How soon to look again, at the least and at the most.
+const LOOKS: (Nanos, Nanos) = (Nanos::from_micros(500), Nanos::from_millis(5));
+
 /// How far ahead of the quota the process may be remembered to be: the kernel forgets after each period, too.
 const DEBT: Nanos = Nanos::from_millis(100);
+
+/// What a [`Pacer`] says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Whether batch may run.
+    pub may_run: bool,
+    /// When that may change, while batch work wants to run.
+    pub look_in: Nanos,
+}
 
 /// A leaky bucket of CPU time.
 #[derive(Debug, Clone)]
 pub struct Pacer {
     rate: f64,
+    /// What the process can use more than it gets, in cores.
+    excess: f64,
+    may_run: bool,
     level: f64,
     last: Nanos,
     used: Nanos,
 }
 
 impl Pacer {
-    /// A pacer for `cores` of quota at time `now`, when the process had used `used` of CPU time.
-    pub fn new(cores: f64, now: Nanos, used: Nanos) -> Self {
+    /// A pacer for `cores` of quota at time `now`, when the process had used `used` of CPU time. It can run on `most` cores
+    /// at a time.
+    pub fn new(cores: f64, most: f64, now: Nanos, used: Nanos) -> Self {
+        let rate = cores * MARGIN;
         Self {
-            rate: cores * MARGIN,
+            rate,
+            excess: (most - rate).max(0.01),
+            may_run: true,
             level: BURST.0 as f64,
             last: now,
             used,
         }
     }
 
-    /// Accounts up to `now`, when the process had used `used` of CPU time in all; true if batch may run.
-    pub fn advance(&mut self, now: Nanos, used: Nanos) -> bool {
-        self.level += now.since(self.last).0 as f64 * self.rate;
-        self.level = self.level.min(BURST.0 as f64);
-        self.level -= used.since(self.used).0 as f64;
-        self.level = self.level.max(-(DEBT.0 as f64 * self.rate));
+    /// Accounts up to `now`, when the process had used `used` of CPU time in all.
+    pub fn advance(&mut self, now: Nanos, used: Nanos) -> Pace {
+        let filled = now.since(self.last).0 as f64 * self.rate;
+        let drained = used.since(self.used).0 as f64;
+        let debt = DEBT.0 as f64 * self.rate;
+        self.level = (self.level + filled - drained).clamp(-debt, BURST.0 as f64);
         self.last = self.last.max(now);
         self.used = self.used.max(used);
-        self.level > 0.0
+        self.may_run = self.level > if self.may_run { 0.0 } else { RESUME.0 as f64 };
+        let change = if self.may_run {
+            self.level / self.excess
+        } else {
+            (RESUME.0 as f64 - self.level) / self.rate
+        };
+        Pace {
+            may_run: self.may_run,
+            look_in: Nanos(change as u64).clamp(LOOKS.0, LOOKS.1),
+        }
     }
 }
 
@@ -58,11 +89,20 @@ mod tests {
         // 0.25 ms steps; batch uses two cores whenever it may, the quota is one.
         let step = Nanos::from_micros(250);
         let (mut now, mut used) = (Nanos(0), Nanos(0));
-        let mut pacer = Pacer::new(1.0, now, used);
+        let mut pacer = Pacer::new(1.0, 2.0, now, used);
         let mut usage = Vec::new();
+        let mut pace = pacer.advance(now, used);
+        let mut look_at = now.plus(pace.look_in);
         for _ in 0..40_000 {
-            let run = pacer.advance(now, used);
-            let spent = if run { Nanos(step.0 * 2) } else { Nanos(0) };
+            if now >= look_at {
+                pace = pacer.advance(now, used);
+                look_at = now.plus(pace.look_in);
+            }
+            let spent = if pace.may_run {
+                Nanos(step.0 * 2)
+            } else {
+                Nanos(0)
+            };
             usage.push(spent.0);
             now = now.plus(step);
             used = used.plus(spent);
@@ -83,9 +123,10 @@ mod tests {
 
     #[test]
     fn streams_above_the_quota_do_not_stop_batch_for_longer_than_a_period() {
-        let mut pacer = Pacer::new(1.0, Nanos(0), Nanos(0));
-        assert!(!pacer.advance(Nanos::from_millis(10_000), Nanos::from_millis(20_000)));
-        assert!(!pacer.advance(Nanos::from_millis(10_099), Nanos::from_millis(20_000)));
-        assert!(pacer.advance(Nanos::from_millis(10_101), Nanos::from_millis(20_000)));
+        let mut pacer = Pacer::new(1.0, 2.0, Nanos(0), Nanos(0));
+        for (now, may_run) in [(10_000, false), (10_099, false), (10_103, true)] {
+            let pace = pacer.advance(Nanos::from_millis(now), Nanos::from_millis(20_000));
+            assert_eq!(pace.may_run, may_run, "at {now} ms");
+        }
     }
 }

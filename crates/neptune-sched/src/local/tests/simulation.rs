@@ -360,7 +360,7 @@ fn a_quota_is_kept_and_batch_still_gets_its_share() {
             },
         );
         machine.add(Class::Batch, 4, CPU_BOUND);
-        let mut pacer = crate::Pacer::new(1.0, machine.now, Nanos(0));
+        let mut pacer = crate::Pacer::new(1.0, 4.0, machine.now, Nanos(0));
         let mut used = Vec::new();
         let mut total = Nanos(0);
         for step in 0..60_000 {
@@ -370,7 +370,7 @@ fn a_quota_is_kept_and_batch_still_gets_its_share() {
             used.push((spent.0, machine.cores[1].0));
             total = total.plus(spent);
             if step % 10 == 0 {
-                let may_run = pacer.advance(machine.now, total);
+                let may_run = pacer.advance(machine.now, total).may_run;
                 let mut actions = Vec::new();
                 machine
                     .sched
