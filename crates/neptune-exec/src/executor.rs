@@ -1,12 +1,10 @@
 //! An executor: slots, two class runtimes, a ticker and a memory pool, in one process.
 //!
-//! Stream and batch tasks run on separate tokio runtimes. The batch runtime has a thread for each slot. One more would be woken
-//! for every task that is spawned or woken while the others are busy, only to find no slot for it: measured, 20 % of the time of
-//! 16 short queries at once and 7 % of larger ones (`neptune bench overhead`). What is cancelled waits until one of the threads
-//! comes by, which is made to happen at the next yield point. The stream runtime has a thread more, for what is no task: the
-//! loops of stream jobs, and their timers, must not wait for a poll. The
-//! scheduler decides who is polled; the operating system's settings ([`crate::os`]) decide whose thread wins a core while a victim is still on its
-//! way to a yield point. Where the system refuses a setting, that is said once in the log, and the rest still holds.
+//! Stream and batch tasks run on separate tokio runtimes. The batch runtime has a thread for each slot: one more would be woken
+//! for tasks that find no slot (see "Decisions" in ARCHITECTURE.md for what that cost). The stream runtime has a thread
+//! more, for what is no task: the loops of stream jobs, and their timers, must not wait for a poll. The scheduler decides
+//! who is polled; the operating system's settings ([`crate::os`]) decide whose thread wins a core while a victim is still on
+//! its way to a yield point. Where the system refuses a setting, that is said once in the log, and the rest still holds.
 
 use std::io;
 use std::path::Path;
@@ -264,7 +262,7 @@ impl Executor {
 
     /// Spawns what `attempt` makes as a task of `job`, and again each time the `kill` policy took its slot, when all that
     /// the killed attempt was made of is gone. After `most_kills` of them the job is no longer killable: one that is
-    /// killed for ever makes no progress. Aborting the handle cancels the attempt.
+    /// killed for ever makes no progress. To end it, cancel the job: the handle alone only tells how it ended.
     ///
     /// A killed attempt may end with an error (or a panic) of its own, since its children are interrupted before it:
     /// that counts as killed too.

@@ -38,9 +38,10 @@ pub(crate) type Ended<T> = Result<Result<T, Interrupted>, Box<dyn Any + Send>>;
 pub(crate) fn output<T>(ended: Ended<T>, interrupted: Option<TaskError>) -> Result<T, TaskError> {
     match ended {
         Ok(Ok(output)) => Ok(output),
-        Ok(Err(Interrupted)) => Err(interrupted.unwrap_or(TaskError::Shutdown)),
-        Err(panic) if panic.is::<Interrupted>() => Err(interrupted.unwrap_or(TaskError::Shutdown)),
-        Err(panic) => Err(TaskError::Panicked(panic_message(panic.as_ref()))),
+        Err(panic) if !panic.is::<Interrupted>() => {
+            Err(TaskError::Panicked(panic_message(panic.as_ref())))
+        }
+        Ok(Err(Interrupted)) | Err(_) => Err(interrupted.unwrap_or(TaskError::Shutdown)),
     }
 }
 

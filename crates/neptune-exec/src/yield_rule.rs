@@ -28,7 +28,7 @@ use crate::yield_exec::{Slices, YieldExec};
 
 /// What the rule knows of an operator.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Trait {
+enum Kind {
     /// It can work or emit for long without asking its input: its output side needs a yield point.
     Long,
     /// It takes about as long over a row as its expressions do.
@@ -38,42 +38,42 @@ enum Trait {
 }
 
 /// Operators by name. One that is not here may be slow over a row, and passes a batch on for each it takes.
-const OPERATORS: [(&str, Trait); 29] = [
-    ("AggregateExec", Trait::LongQuick),
-    ("AsyncFuncExec", Trait::Long),
-    ("BoundedWindowAggExec", Trait::Long),
-    ("CoalesceBatchesExec", Trait::Quick),
-    ("CoalescePartitionsExec", Trait::LongQuick),
-    ("CooperativeExec", Trait::Quick),
-    ("CrossJoinExec", Trait::Long),
-    ("FilterExec", Trait::LongQuick),
-    ("FoldExec", Trait::LongQuick),
-    ("GlobalLimitExec", Trait::Quick),
-    ("GroupWindowExec", Trait::LongQuick),
-    ("HashJoinExec", Trait::LongQuick),
-    ("InterleaveExec", Trait::LongQuick),
-    ("LocalLimitExec", Trait::Quick),
-    ("NestedLoopJoinExec", Trait::Long),
-    ("PartialSortExec", Trait::LongQuick),
-    ("PiecewiseMergeJoinExec", Trait::Long),
-    ("ProjectionExec", Trait::Quick),
-    ("RecursiveQueryExec", Trait::Long),
-    ("RepartitionExec", Trait::LongQuick),
-    ("RunSortExec", Trait::LongQuick),
-    ("SortExec", Trait::LongQuick),
-    ("SortMergeJoinExec", Trait::LongQuick),
-    ("SortPreservingMergeExec", Trait::LongQuick),
-    ("SplitAggregateExec", Trait::LongQuick),
-    ("SymmetricHashJoinExec", Trait::Long),
-    ("UnionExec", Trait::LongQuick),
-    ("UnnestExec", Trait::Long),
-    ("WindowAggExec", Trait::Long),
+const OPERATORS: [(&str, Kind); 29] = [
+    ("AggregateExec", Kind::LongQuick),
+    ("AsyncFuncExec", Kind::Long),
+    ("BoundedWindowAggExec", Kind::Long),
+    ("CoalesceBatchesExec", Kind::Quick),
+    ("CoalescePartitionsExec", Kind::LongQuick),
+    ("CooperativeExec", Kind::Quick),
+    ("CrossJoinExec", Kind::Long),
+    ("FilterExec", Kind::LongQuick),
+    ("FoldExec", Kind::LongQuick),
+    ("GlobalLimitExec", Kind::Quick),
+    ("GroupWindowExec", Kind::LongQuick),
+    ("HashJoinExec", Kind::LongQuick),
+    ("InterleaveExec", Kind::LongQuick),
+    ("LocalLimitExec", Kind::Quick),
+    ("NestedLoopJoinExec", Kind::Long),
+    ("PartialSortExec", Kind::LongQuick),
+    ("PiecewiseMergeJoinExec", Kind::Long),
+    ("ProjectionExec", Kind::Quick),
+    ("RecursiveQueryExec", Kind::Long),
+    ("RepartitionExec", Kind::LongQuick),
+    ("RunSortExec", Kind::LongQuick),
+    ("SortExec", Kind::LongQuick),
+    ("SortMergeJoinExec", Kind::LongQuick),
+    ("SortPreservingMergeExec", Kind::LongQuick),
+    ("SplitAggregateExec", Kind::LongQuick),
+    ("SymmetricHashJoinExec", Kind::Long),
+    ("UnionExec", Kind::LongQuick),
+    ("UnnestExec", Kind::Long),
+    ("WindowAggExec", Kind::Long),
 ];
 
-fn is(name: &str, wanted: Trait) -> bool {
+fn is_kind(name: &str, wanted: Kind) -> bool {
     OPERATORS
         .binary_search_by_key(&name, |(name, _)| name)
-        .is_ok_and(|place| [wanted, Trait::LongQuick].contains(&OPERATORS[place].1))
+        .is_ok_and(|place| [wanted, Kind::LongQuick].contains(&OPERATORS[place].1))
 }
 
 /// Inserts [`YieldExec`](crate::YieldExec) nodes. To be the last rule.
@@ -128,7 +128,7 @@ impl Insertion {
             return Ok(plan);
         }
         let children: Vec<_> = plan.children().into_iter().cloned().collect();
-        let has_node = children.is_empty() || is(&name, Trait::Long);
+        let has_node = children.is_empty() || is_kind(&name, Kind::Long);
         let plan = if children.is_empty() {
             plan
         } else {
@@ -169,7 +169,7 @@ impl Insertion {
 /// To try costs: four slices at the beginning of each stream, 1, 16, 256 and 4,096 rows long, were a tenth of the time of short
 /// queries (`bench overhead`, 16 at a time).
 fn may_be_slow(plan: &Arc<dyn ExecutionPlan>) -> Result<bool> {
-    if !is(plan.name(), Trait::Quick) {
+    if !is_kind(plan.name(), Kind::Quick) {
         return Ok(true);
     }
     let mut slow = false;
@@ -224,7 +224,7 @@ mod tests {
             ("MyOwnExec", false, false),
         ] {
             assert_eq!(
-                (is(name, Trait::Long), is(name, Trait::Quick)),
+                (is_kind(name, Kind::Long), is_kind(name, Kind::Quick)),
                 (long, quick),
                 "{name}"
             );

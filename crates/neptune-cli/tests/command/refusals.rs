@@ -175,6 +175,16 @@ fn what_a_job_cannot_do_is_refused_with_its_place() {
             &["reads no stream", "every = '30 s'"],
         ),
         fault(
+            "CREATE JOB j WITH (every = '1000 years') AS INSERT INTO out SELECT 2;",
+            (4, 28),
+            &["every", "ten years"],
+        ),
+        fault(
+            "CREATE JOB j WITH (trigger = '1000 years') AS INSERT INTO out SELECT value FROM ticks;",
+            (4, 30),
+            &["trigger", "ten years"],
+        ),
+        fault(
             "CREATE JOB j WITH (every = '1 s', trigger = 'end') AS INSERT INTO out SELECT 2;",
             (4, 20),
             &["either `every` or `trigger`"],

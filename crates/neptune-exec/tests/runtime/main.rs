@@ -16,6 +16,7 @@ mod query;
 mod quota;
 mod share;
 mod shutdown;
+mod start;
 mod state;
 mod support;
 mod suspend;
