@@ -11,25 +11,30 @@
 //! - [`connector`]: from `WITH (connector = …, …)` to all of these.
 
 mod batches;
+mod checkpoint;
 pub mod connector;
 pub mod error;
+pub mod event_time;
 pub mod format;
 pub mod memory;
 pub mod offset;
+mod plan;
 mod progress;
 mod query;
 mod scan;
 pub mod shared;
 pub mod sink;
 pub mod source;
-mod stateless;
+mod stateful;
 mod trigger;
+mod watermark;
 mod write;
 
+pub use checkpoint::CheckpointSpec;
 pub use error::StreamError;
 pub use offset::{Limits, Offset, OffsetRange};
 pub use progress::QueryProgress;
-pub use query::{STOP_PATIENCE, StreamQuery};
-pub use stateless::reads_stream;
+pub use query::{STOP_PATIENCE, StreamQuery, StreamSpec};
+pub use stateful::{OutputMode, StreamPlanner, UnknownOutputMode};
 pub use trigger::Trigger;
 pub use write::{Staged, rows_read, stage};

@@ -19,6 +19,7 @@ use neptune_exec::{
     Executor, ExecutorConfig, JobRule, JobSettings, NeptuneOptions, YieldRule, cpu_quota,
 };
 use neptune_sched::{Class, PolicyName};
+use neptune_stream::StreamPlanner;
 
 use crate::error::NeptuneError;
 use crate::handle::JobHandle;
@@ -123,6 +124,7 @@ fn context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionContext {
         .with_config(config)
         .with_runtime_env(runtime)
         .with_default_features()
+        .with_query_planner(Arc::new(StreamPlanner))
         .with_physical_optimizer_rule(Arc::new(ShortPolls::default()))
         .with_physical_optimizer_rule(Arc::new(YieldRule))
         .with_physical_optimizer_rule(Arc::new(JobRule))

@@ -1,0 +1,110 @@
+//! Event time: the column that says when a row happened, and the watermark before which no more rows are expected.
+//!
+//! The column is marked in the schema of its table; the mark travels with plain column references, so that
+//! `tumble(INTERVAL '1 hour')` finds the time it is meant for. Watermarks are nanoseconds since the Unix epoch.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::compute::{cast, max};
+use datafusion::arrow::datatypes::{
+    DataType, Field, Schema, SchemaRef, TimeUnit, TimestampNanosecondType,
+};
+use datafusion::common::{Result, ScalarValue};
+use datafusion::physical_plan::PhysicalExpr;
+
+/// The metadata key that marks the event time column of a schema.
+pub const EVENT_TIME_KEY: &str = "neptune.event_time";
+
+/// Before all time: nothing is late, nothing is over.
+pub const START_OF_TIME: i64 = i64::MIN;
+
+/// After all time: every window is over.
+pub const END_OF_TIME: i64 = i64::MAX;
+
+/// Whether a field is marked as event time.
+pub fn is_event_time(field: &Field) -> bool {
+    field.metadata().contains_key(EVENT_TIME_KEY)
+}
+
+/// `schema` with `column` marked as event time; as it is, if it has no such column.
+pub fn mark(schema: &SchemaRef, column: &str) -> SchemaRef {
+    let fields = schema.fields().iter().map(|field| {
+        if field.name() != column {
+            return Arc::clone(field);
+        }
+        let mut metadata = field.metadata().clone();
+        metadata.insert(EVENT_TIME_KEY.to_owned(), "true".to_owned());
+        Arc::new(field.as_ref().clone().with_metadata(metadata))
+    });
+    let fields: Vec<_> = fields.collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
+}
+
+/// How the watermark of a source follows from its rows.
+#[derive(Debug, Clone)]
+pub struct WatermarkRule {
+    /// The event time column, as an index into the source's schema.
+    pub column: usize,
+    /// Gives each row's watermark, a timestamp; over the source's schema.
+    pub expression: Arc<dyn PhysicalExpr>,
+}
+
+impl WatermarkRule {
+    /// The largest watermark of the rows of `batch`, which has the source's columns.
+    ///
+    /// # Errors
+    /// Those of the expression.
+    pub fn highest(&self, batch: &RecordBatch) -> Result<Option<i64>> {
+        if batch.num_rows() == 0 {
+            return Ok(None);
+        }
+        let values = self.expression.evaluate(batch)?.into_array(batch.num_rows())?;
+        let nanos = DataType::Timestamp(TimeUnit::Nanosecond, None);
+        // A time that nanoseconds cannot hold becomes NULL and says nothing.
+        let values = match values.data_type() {
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => values,
+            _ => cast(&values, &nanos)?,
+        };
+        Ok(max(values.as_primitive::<TimestampNanosecondType>()))
+    }
+}
+
+/// Nanoseconds of a timestamp scalar; `None` for NULL and other types.
+pub fn nanos_of(value: &ScalarValue) -> Option<i64> {
+    match value {
+        ScalarValue::TimestampSecond(Some(at), _) => Some(at.saturating_mul(1_000_000_000)),
+        ScalarValue::TimestampMillisecond(Some(at), _) => Some(at.saturating_mul(1_000_000)),
+        ScalarValue::TimestampMicrosecond(Some(at), _) => Some(at.saturating_mul(1_000)),
+        ScalarValue::TimestampNanosecond(Some(at), _) => Some(*at),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::array::TimestampMillisecondArray;
+    use datafusion::physical_expr::expressions::col;
+
+    use super::*;
+
+    #[test]
+    fn the_watermark_is_the_highest_time_in_nanoseconds_and_ignores_nulls() {
+        let time = DataType::Timestamp(TimeUnit::Millisecond, None);
+        let schema = Arc::new(Schema::new(vec![Field::new("ts", time, true)]));
+        let rule = WatermarkRule {
+            column: 0,
+            expression: col("ts", &schema).unwrap(),
+        };
+        for (rows, highest) in [
+            (vec![Some(3), None, Some(7), Some(-2)], Some(7_000_000)),
+            (vec![None], None),
+            (vec![], None),
+            (vec![Some(i64::MAX), Some(1)], Some(1_000_000)),
+        ] {
+            let column = Arc::new(TimestampMillisecondArray::from(rows));
+            let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap();
+            assert_eq!(rule.highest(&batch).unwrap(), highest);
+        }
+    }
+}
