@@ -125,7 +125,7 @@ mod tests {
                 of(b"campaign-17"),
                 of(&7u64.to_be_bytes())
             ],
-            [11, 57, 36, 33]
+            [11, 57, 7, 62]
         );
     }
 
