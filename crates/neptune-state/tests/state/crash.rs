@@ -81,7 +81,8 @@ fn crash_everywhere(sync: SyncPolicy, ends: &[End]) {
             );
             drop(checkpoint);
             // A second crash, at each operation of the start and the micro-batch after it.
-            for again in 0..20 {
+            let seconds = if at % 4 == 0 { 0..20 } else { 0..0 };
+            for again in seconds {
                 let mut sink = sink;
                 let second = disk.after(*end);
                 second.set_fault(Fault::DieAt(again));

@@ -60,13 +60,15 @@ pub(crate) struct SimDisk {
     hook: Arc<Mutex<Option<Arc<Hook>>>>,
 }
 
-pub(crate) const ROOT: &str = "/sim/checkpoint";
+pub(crate) const ROOT: &str = "/sim/jobs/checkpoint";
 
 impl SimDisk {
     pub(crate) fn new() -> Self {
         let mut disk = Disk::default();
-        disk.dirs.insert("/sim".into());
-        disk.synced_dirs.insert("/sim".into());
+        for dir in ["/", "/sim"] {
+            disk.dirs.insert(dir.into());
+            disk.synced_dirs.insert(dir.into());
+        }
         Self::of(disk)
     }
 
@@ -94,9 +96,10 @@ impl SimDisk {
             });
             state.disk.names.insert(path.clone(), inode);
             state.disk.synced_names.insert(path.clone(), inode);
-            let dir = path.parent().unwrap().to_owned();
-            state.disk.dirs.insert(dir.clone());
-            state.disk.synced_dirs.insert(dir);
+            for dir in path.ancestors().skip(1) {
+                state.disk.dirs.insert(dir.to_owned());
+                state.disk.synced_dirs.insert(dir.to_owned());
+            }
         }
         drop(state);
         sim
@@ -145,6 +148,13 @@ impl SimDisk {
             End::PowerLoss => {
                 disk.names = disk.synced_names.clone();
                 disk.dirs = disk.synced_dirs.clone();
+                // What is in a lost directory is lost.
+                let dirs = disk.dirs.clone();
+                let is_there = |path: &Path| path.ancestors().skip(1).all(|dir| dirs.contains(dir));
+                disk.dirs.retain(|dir| is_there(dir));
+                let dirs = disk.dirs.clone();
+                disk.names
+                    .retain(|name, _| dirs.contains(name.parent().unwrap()));
                 for file in &mut disk.files {
                     file.data.truncate(file.synced);
                 }
@@ -249,8 +259,11 @@ impl FileOps for SimDisk {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         self.operation(
             |disk| {
-                for dir in path.ancestors() {
-                    disk.dirs.insert(dir.to_owned());
+                if !disk.dirs.contains(path.parent().unwrap()) {
+                    return Err(not_found());
+                }
+                if !disk.dirs.insert(path.to_owned()) {
+                    return Err(io::ErrorKind::AlreadyExists.into());
                 }
                 Ok(())
             },
