@@ -50,10 +50,10 @@ fn ids(kind: u64, count: u64) -> StringViewArray {
         format!(
             "{:08x}-{:04x}-4{:03x}-{:x}{:03x}-{:012x}",
             high >> 32,
-            high >> 16 & 0xffff,
+            (high >> 16) & 0xffff,
             high & 0xfff,
-            8 | low >> 62,
-            low >> 48 & 0xfff,
+            8 | (low >> 62),
+            (low >> 48) & 0xfff,
             low & 0xffff_ffff_ffff
         )
     });

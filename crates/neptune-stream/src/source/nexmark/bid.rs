@@ -83,8 +83,8 @@ static PRICES: LazyLock<Vec<u64>> = LazyLock::new(|| {
 pub(super) fn price(bits: u64) -> u64 {
     let step = (bits >> 52) as usize;
     let prices = PRICES.get(step..step + 2).unwrap_or(&[100, 100]);
-    let within = bits >> 20 & 0xffff_ffff;
-    prices[0] + ((prices[1] - prices[0]) * within >> 32)
+    let within = (bits >> 20) & 0xffff_ffff;
+    prices[0] + (((prices[1] - prices[0]) * within) >> 32)
 }
 
 #[cfg(test)]
