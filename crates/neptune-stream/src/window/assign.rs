@@ -54,20 +54,20 @@ impl TimeType {
         Arc::new(Field::new_list_field(self.window(), true))
     }
 
-    fn array(&self, values: Vec<i64>) -> ArrayRef {
+    fn array(&self, values: Vec<i64>, nulls: Option<NullBuffer>) -> ArrayRef {
         let (values, zone) = (ScalarBuffer::from(values), self.zone.clone());
         match self.unit {
             TimeUnit::Second => {
-                Arc::new(TimestampSecondArray::new(values, None).with_timezone_opt(zone))
+                Arc::new(TimestampSecondArray::new(values, nulls).with_timezone_opt(zone))
             }
             TimeUnit::Millisecond => {
-                Arc::new(TimestampMillisecondArray::new(values, None).with_timezone_opt(zone))
+                Arc::new(TimestampMillisecondArray::new(values, nulls).with_timezone_opt(zone))
             }
             TimeUnit::Microsecond => {
-                Arc::new(TimestampMicrosecondArray::new(values, None).with_timezone_opt(zone))
+                Arc::new(TimestampMicrosecondArray::new(values, nulls).with_timezone_opt(zone))
             }
             TimeUnit::Nanosecond => {
-                Arc::new(TimestampNanosecondArray::new(values, None).with_timezone_opt(zone))
+                Arc::new(TimestampNanosecondArray::new(values, nulls).with_timezone_opt(zone))
             }
         }
     }
@@ -99,7 +99,11 @@ impl Windows {
         time: &TimeType,
         nulls: Option<NullBuffer>,
     ) -> Result<StructArray> {
-        let columns = vec![time.array(self.starts), time.array(self.ends)];
+        // The bounds are NULL too, because DataFusion takes a field out of a struct without a look at the struct's nulls.
+        let columns = vec![
+            time.array(self.starts, nulls.clone()),
+            time.array(self.ends, nulls.clone()),
+        ];
         Ok(StructArray::try_new(time.fields(), columns, nulls)?)
     }
 }

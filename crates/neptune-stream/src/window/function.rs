@@ -7,10 +7,10 @@ use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, StructArray
 use datafusion::arrow::buffer::NullBuffer;
 use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Int64Type, TimeUnit};
-use datafusion::common::{Result, ScalarValue, internal_err, plan_err};
+use datafusion::common::{DFSchema, Result, ScalarValue, internal_err, plan_err};
 use datafusion::logical_expr::{
-    ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-    Volatility,
+    ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility,
 };
 
 use super::assign::{Layout, MOST_WINDOWS, TimeType, tumble};
@@ -213,6 +213,17 @@ impl Call {
         Ok(())
     }
 
+    /// As [`read`](Self::read), from arguments over columns of `schema`.
+    pub(super) fn of(kind: Kind, args: &[Expr], schema: &DFSchema) -> Result<Self> {
+        let fields = args.iter().map(|arg| Ok(arg.to_field(schema)?.1));
+        let fields = fields.collect::<Result<Vec<_>>>()?;
+        let literals = args.iter().map(|arg| match arg {
+            Expr::Literal(value, _) => Some(value),
+            _ => None,
+        });
+        Self::read(kind, &fields, &literals.collect::<Vec<_>>())
+    }
+
     fn layout(&self, kind: Kind) -> Option<Layout> {
         match (kind, self.lengths.as_slice()) {
             (Kind::HopList, &[slide, width]) => Some(Layout::Hop { slide, width }),
@@ -313,7 +324,7 @@ pub(super) fn counts(times: &ArrayRef) -> Result<(Int64Array, Option<NullBuffer>
 /// `window_time(window)`: the last time that still belongs to a window, its end less one of the column's unit. It is an event
 /// time, so that windows of windows are over it: the window that ends at midnight belongs to the day that ends there.
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct WindowTime {
+pub(super) struct WindowTime {
     signature: Signature,
 }
 

@@ -83,7 +83,7 @@ fn stop_if(found: bool) -> TreeNodeRecursion {
 }
 
 /// The window function that `expr` itself calls, and its arguments.
-fn call_of(expr: &Expr) -> Option<(Kind, &[Expr])> {
+pub(super) fn call_of(expr: &Expr) -> Option<(Kind, &[Expr])> {
     let Expr::ScalarFunction(ScalarFunction { func, args }) = expr else {
         return None;
     };
@@ -357,18 +357,8 @@ fn call(function: Arc<ScalarUDF>, args: &[Expr]) -> Expr {
 
 /// The gap of a session's arguments, in the unit of its time.
 fn gap(args: &[Expr], schema: &DFSchema) -> Result<i64> {
-    let fields = args
-        .iter()
-        .map(|arg| Ok(arg.to_field(schema)?.1))
-        .collect::<Result<Vec<_>>>()?;
-    let literals: Vec<Option<&ScalarValue>> = (args.iter())
-        .map(|arg| match arg {
-            Expr::Literal(value, _) => Some(value),
-            _ => None,
-        })
-        .collect();
     // Keys make no difference.
-    let call = Call::read(Kind::SessionWindow, &fields, &literals)?;
+    let call = Call::of(Kind::SessionWindow, args, schema)?;
     match call.lengths.first() {
         Some(gap) => Ok(*gap),
         None => plan_err!("session has no gap"),

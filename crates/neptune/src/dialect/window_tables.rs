@@ -322,9 +322,14 @@ impl Call {
             .map(|number| format!("{ARGUMENT}{number}"))
             .collect();
         let window = format!("{}({})", self.kind.function(), names.join(", "));
+        // The others leave rows without a time out by themselves.
+        let filter = match self.kind {
+            Kind::Tumble => format!(" WHERE {ARGUMENT}0 IS NOT NULL"),
+            Kind::Hop | Kind::Cumulate | Kind::Session => String::new(),
+        };
         let text = format!(
             "SELECT *, {window}['start'] AS window_start, {window}['end'] AS window_end, \
-             window_time({window}) AS window_time FROM {TABLE}"
+             window_time({window}) AS window_time FROM {TABLE}{filter}"
         );
         let parsed = Tokenizer::new(&SQL_DIALECT, &text)
             .tokenize()
