@@ -13,6 +13,7 @@ use datafusion::sql::parser::Statement as SqlStatement;
 use neptune_exec::JobSettings;
 use neptune_sched::Class;
 use neptune_stream::sink::WriteMode;
+use neptune_stream::window::resolve_windows;
 use neptune_stream::{StreamQuery, reads_stream};
 
 use super::RunOptions;
@@ -159,6 +160,7 @@ impl<'a> Planner<'a> {
         let plan = state
             .statement_to_plan(sql.clone())
             .await
+            .and_then(resolve_windows)
             .map_err(located)?;
         if let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(_) | DdlStatement::CreateView(_)) =
             &plan
@@ -369,6 +371,8 @@ impl<'a> Planner<'a> {
     ) -> Result<LogicalPlan, NeptuneError> {
         self.check_columns_known(statement, state, sql).await?;
         let plan = state.statement_to_plan(sql.clone()).await;
+        // Here, since what is made of the plan next depends on the types of its columns.
+        let plan = plan.and_then(resolve_windows);
         Ok(plan.map_err(|error| statement.locate(&error))?)
     }
 
