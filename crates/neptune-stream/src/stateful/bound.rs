@@ -135,7 +135,8 @@ pub(crate) fn bounds(plan: &LogicalPlan) -> Result<Vec<Option<TimeBound>>> {
             {
                 *last = Some(TimeBound {
                     kind: TimeKind::Window { width: None },
-                    delay: 0,
+                    // A row exactly at the end still belongs to the session.
+                    delay: 1,
                 });
             }
             found

@@ -21,5 +21,5 @@ mod rewrite;
 mod step;
 
 pub use output::{OutputMode, UnknownOutputMode};
-pub use planner::StreamPlanner;
+pub(crate) use planner::StatefulPlanner;
 pub(crate) use rewrite::{Flow, Stateful, rewrite};

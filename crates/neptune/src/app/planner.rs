@@ -13,6 +13,7 @@ use datafusion::sql::parser::Statement as SqlStatement;
 use neptune_exec::JobSettings;
 use neptune_sched::Class;
 use neptune_stream::sink::WriteMode;
+use neptune_stream::window::resolve_windows;
 use neptune_stream::{StreamError, StreamQuery, StreamSpec};
 
 use super::RunOptions;
@@ -159,6 +160,7 @@ impl<'a> Planner<'a> {
         let plan = state
             .statement_to_plan(sql.clone())
             .await
+            .and_then(resolve_windows)
             .map_err(located)?;
         if let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(_) | DdlStatement::CreateView(_)) =
             &plan
@@ -272,6 +274,10 @@ impl<'a> Planner<'a> {
             .open_sink(&self.options.console)
             .map_err(|error| at(statement, insert.table_position, error.to_string()))?;
         let plan = self.plan(statement, &state, &insert.query).await?;
+        // Only now are the types those that the rows will have: the table may take its columns from them.
+        let analyzer = state.analyzer();
+        let plan = analyzer.execute_and_check(plan, state.config_options(), |_, _| {});
+        let plan = plan.map_err(|error| statement.locate(&error))?;
         let plan = shaped(plan, table, insert, statement)?;
         let bound = bind(statement, &state, plan, settings.class)?;
         let streams = !bound.sources.is_empty();
@@ -369,6 +375,8 @@ impl<'a> Planner<'a> {
     ) -> Result<LogicalPlan, NeptuneError> {
         self.check_columns_known(statement, state, sql).await?;
         let plan = state.statement_to_plan(sql.clone()).await;
+        // Here, since what is made of the plan next depends on the types of its columns.
+        let plan = plan.and_then(resolve_windows);
         Ok(plan.map_err(|error| statement.locate(&error))?)
     }
 
