@@ -56,7 +56,7 @@ impl Storage for Objects {
 fn a_job_goes_on_from_objects() {
     let objects = Arc::new(Objects::default());
     let job = small_job();
-    for number in 0..10 {
+    for number in 0..10u64 {
         let (checkpoint, restored) = open(objects.clone(), &often()).unwrap();
         assert_eq!(job.check(&checkpoint, &restored), number.checked_sub(1));
         checkpoint

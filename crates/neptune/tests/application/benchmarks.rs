@@ -86,9 +86,9 @@ async fn wrong_options_are_refused_where_they_stand() {
     for (options, said) in [
         (
             "part = 'ads'",
-            "1:47: option `part` of table `t` is 'ads': it must be one of 'events', 'campaigns'",
+            "1:48: option `part` of table `t` is 'ads': it must be one of 'events', 'campaigns'",
         ),
-        ("rows = 5", "needs option `part`"),
+        ("rows = 5", "has no option `part`"),
         (
             "part = 'events', start = 'later'",
             "it must be 'now' or a time such as",
