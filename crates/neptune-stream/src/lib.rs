@@ -12,12 +12,14 @@
 //! - [`connector`]: from `WITH (connector = …, …)` to all of these.
 
 mod batches;
+mod checkpoint;
 pub mod connector;
 pub mod error;
 pub mod event_time;
 pub mod format;
 pub mod memory;
 pub mod offset;
+mod plan;
 mod planning;
 mod progress;
 mod query;
@@ -25,16 +27,18 @@ mod scan;
 pub mod shared;
 pub mod sink;
 pub mod source;
-mod stateless;
+mod stateful;
 mod trigger;
+mod watermark;
 pub mod window;
 mod write;
 
+pub use checkpoint::CheckpointSpec;
 pub use error::StreamError;
 pub use offset::{Limits, Offset, OffsetRange};
 pub use planning::{extension_planners, with_stream_planning};
 pub use progress::QueryProgress;
-pub use query::{STOP_PATIENCE, StreamQuery};
-pub use stateless::reads_stream;
+pub use query::{STOP_PATIENCE, StreamQuery, StreamSpec};
+pub use stateful::{OutputMode, StreamPlanner, UnknownOutputMode};
 pub use trigger::Trigger;
 pub use write::{Staged, rows_read, stage};

@@ -15,6 +15,7 @@ use datafusion::catalog::TableProvider;
 use parking_lot::Mutex;
 
 use crate::error::StreamError;
+use crate::event_time::mark;
 use crate::format::{CsvOptions, FileReader, Format, OnError, infer_schema};
 use crate::memory::MemoryTable;
 use crate::shared::{DEFAULT_KEEP_VERSIONS, SharedTable};
@@ -23,7 +24,7 @@ use crate::sink::{
 };
 use crate::source::{
     Clock, FileSource, FileTable, GeneratorSource, GeneratorTable, Place, RateGenerator,
-    RowGenerator, RowTimes, Source, SystemClock,
+    RowGenerator, RowTimes, Source, SystemClock, marked,
 };
 
 pub use options::Options;
@@ -51,6 +52,8 @@ pub struct TableSpec {
     pub connector: String,
     /// The column list; `None` when it was left out.
     pub schema: Option<SchemaRef>,
+    /// The column that is the event time.
+    pub event_time: Option<String>,
     /// All other options, except those the SQL layer deals with itself.
     pub options: BTreeMap<String, String>,
 }
@@ -94,6 +97,7 @@ struct Files {
     on_error: OnError,
     bounded: bool,
     sync: bool,
+    event_time: Option<String>,
     reads: bool,
     writes: bool,
     schema: Mutex<Option<SchemaRef>>,
@@ -175,6 +179,10 @@ impl ConnectorTable {
         spec: &TableSpec,
         generator: Arc<dyn RowGenerator>,
     ) -> Result<Self, StreamError> {
+        let generator = match &spec.event_time {
+            Some(column) => marked(generator, column),
+            None => generator,
+        };
         let mut options = Options::new(&spec.connector, &spec.options);
         let generated = Generated {
             rows_per_second: options.number("rows_per_second", 1)?.unwrap_or(1),
@@ -248,7 +256,13 @@ impl ConnectorTable {
     /// The columns, a shared table's without its version column; `None` while they are not known.
     pub fn schema(&self) -> Option<SchemaRef> {
         match &self.kind {
-            Kind::Files(files) => files.schema.lock().clone(),
+            Kind::Files(files) => {
+                let schema = files.schema.lock().clone()?;
+                Some(match &files.event_time {
+                    Some(column) => mark(&schema, column),
+                    None => schema,
+                })
+            }
             Kind::Generator(generated) => Some(generated.generator.schema()),
             Kind::Console { .. } | Kind::Noop => None,
             Kind::Memory(table) => table.columns(),
@@ -424,6 +438,10 @@ impl Files {
             ),
             help: "give CREATE TABLE a column list".to_owned(),
         })?;
+        let schema = match &self.event_time {
+            Some(column) => mark(&schema, column),
+            None => schema,
+        };
         let reader = FileReader::new(table, schema, self.format, self.csv, self.on_error.clone())?;
         let mut slot = self.reader.lock();
         Ok(Arc::clone(slot.get_or_insert(Arc::new(reader))))
@@ -478,6 +496,7 @@ fn files(spec: &TableSpec, options: &mut Options<'_>) -> Result<Files, StreamErr
         on_error,
         bounded: !single && options.flag("bounded")?.unwrap_or(false),
         sync: options.flag("fsync")?.unwrap_or(false),
+        event_time: spec.event_time.clone(),
         reads,
         writes,
         schema: Mutex::new(spec.schema.clone()),

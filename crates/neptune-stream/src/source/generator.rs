@@ -19,6 +19,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::stream;
 
 use crate::error::StreamError;
+use crate::event_time::mark;
 use crate::offset::{Offset, OffsetRange};
 use crate::scan::{ScanContext, ScanExec, ScanPartition, project, row_statistics};
 use crate::source::{ScanRequest, Source};
@@ -129,6 +130,35 @@ where
     F: Fn(Range<u64>, RowTimes) -> Result<RecordBatch> + Send + Sync + 'static,
 {
     Arc::new(FnGenerator { schema, make })
+}
+
+/// `generator` with its column `column` marked as event time.
+pub(crate) fn marked(generator: Arc<dyn RowGenerator>, column: &str) -> Arc<dyn RowGenerator> {
+    let schema = mark(&generator.schema(), column);
+    Arc::new(Marked { schema, generator })
+}
+
+struct Marked {
+    schema: SchemaRef,
+    generator: Arc<dyn RowGenerator>,
+}
+
+impl RowGenerator for Marked {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn batch(&self, rows: Range<u64>, times: RowTimes) -> Result<RecordBatch> {
+        self.generator.batch(rows, times)
+    }
+
+    fn project(&self, rows: Range<u64>, times: RowTimes, columns: &[usize]) -> Result<RecordBatch> {
+        self.generator.project(rows, times, columns)
+    }
+
+    fn chunk_rows(&self) -> usize {
+        self.generator.chunk_rows()
+    }
 }
 
 struct FnGenerator<F> {
@@ -244,6 +274,24 @@ impl Source for GeneratorSource {
 
     fn final_offset(&self) -> Option<Offset> {
         self.rows.map(Offset::Rows)
+    }
+
+    /// When it began: the times of its rows follow from that.
+    fn memo(&self, range: &OffsetRange) -> Result<Option<serde_json::Value>, StreamError> {
+        let is_first = range.start == self.initial_offset() && !range.is_empty();
+        Ok(is_first.then(|| self.times().start_micros.into()))
+    }
+
+    fn recall(&self, memos: Vec<serde_json::Value>) -> Result<(), StreamError> {
+        for memo in memos {
+            let start = memo.as_i64().ok_or_else(|| StreamError::Offset {
+                name: self.name.clone(),
+                reason: format!("it cannot have begun at '{memo}': the checkpoint is of another source"),
+            })?;
+            // Known already only if it has begun in this process, at the same time.
+            let _ = self.start_micros.set(start);
+        }
+        Ok(())
     }
 
     async fn plan(

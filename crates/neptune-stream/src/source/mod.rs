@@ -8,6 +8,7 @@ mod files;
 mod generator;
 mod listing;
 mod rate;
+mod scan;
 mod table;
 
 use std::fmt;
@@ -27,9 +28,10 @@ pub use generator::{
     Clock, GeneratorSource, GeneratorTable, RowGenerator, RowTimes, SystemClock, generator_fn,
 };
 pub use listing::FileEntry;
+pub(crate) use generator::marked;
 pub(crate) use listing::{Place, data_files};
 pub use rate::RateGenerator;
-pub use table::StreamTable;
+pub use table::{StreamTable, StreamTableProvider};
 
 /// What a scan asks of a source; the same meaning as in [`datafusion::catalog::TableProvider::scan`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -95,6 +97,25 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// None of the sources here fails; one with a broker behind it may.
     async fn commit(&self, end: &Offset) -> Result<(), StreamError> {
         let _ = end;
+        Ok(())
+    }
+
+    /// What another process would need, besides the offsets, to plan `range` again; `None` if nothing, or nothing that an
+    /// earlier range has not told.
+    ///
+    /// # Errors
+    /// [`StreamError::Offset`] for a range the source does not have.
+    fn memo(&self, range: &OffsetRange) -> Result<Option<serde_json::Value>, StreamError> {
+        let _ = range;
+        Ok(None)
+    }
+
+    /// Takes up the memos of all ranges that an earlier process has read, in their order, before anything is read.
+    ///
+    /// # Errors
+    /// [`StreamError::Offset`] for memos of another source.
+    fn recall(&self, memos: Vec<serde_json::Value>) -> Result<(), StreamError> {
+        let _ = memos;
         Ok(())
     }
 

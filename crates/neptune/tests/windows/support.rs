@@ -10,7 +10,7 @@ use neptune::datafusion::arrow::util::pretty::pretty_format_batches;
 use neptune::datafusion::common::DataFusionError;
 use neptune::datafusion::datasource::MemTable;
 use neptune::{Application, Console, RunOptions, Session};
-use neptune_stream::event_time::mark;
+use neptune_stream::event_time::mark_field;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -38,7 +38,7 @@ pub(crate) fn session() -> Session {
 pub(crate) fn schema() -> Arc<Schema> {
     let ts = Field::new("ts", DataType::Timestamp(TimeUnit::Millisecond, None), true);
     Arc::new(Schema::new(vec![
-        mark(&ts),
+        mark_field(&ts),
         Field::new("k", DataType::Utf8, false),
         Field::new("v", DataType::Int64, false),
     ]))
@@ -91,14 +91,13 @@ fn lines(batches: &[RecordBatch]) -> Vec<String> {
     .collect()
 }
 
-/// The optimized plan of a query.
+/// The optimized plan of a query, intervals as `10 s`.
 pub(crate) async fn plan(session: &Session, sql: &str) -> String {
     let query = session.context().sql(sql).await.unwrap();
-    query
-        .into_optimized_plan()
-        .unwrap()
-        .display_indent()
-        .to_string()
+    let plan = query.into_optimized_plan().unwrap();
+    let plan = plan.display_indent().to_string();
+    let begin = "IntervalMonthDayNano(\"IntervalMonthDayNano { months: 0, days: 0, nanoseconds: ";
+    plan.replace(begin, "").replace("000000000 }\")", " s")
 }
 
 /// Runs a script in `session`; gives the rows of its queries, each as [`ask`] does, or what is wrong with it.
