@@ -29,6 +29,8 @@ const APPLIED: &[u8] = &[0, 1];
 const SIZES: &[u8] = &[0, 2];
 /// Before table, key group and key: a value.
 const ROW: u8 = 1;
+/// What the store collects in memory before it writes a table, bytes. It may have some five of them before it makes writers wait.
+const MEMTABLE: u64 = 32 << 20;
 /// Of what stands before a row's key.
 const PREFIX: usize = 7;
 
@@ -206,7 +208,9 @@ impl Store {
                 .cache_size(cache_bytes)
                 .worker_threads(1)
                 .open()?;
-            let rows = database.keyspace("rows", KeyspaceCreateOptions::default)?;
+            let rows = database.keyspace("rows", || {
+                KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE)
+            })?;
             Ok::<_, fjall::Error>((database, rows))
         }));
         let (database, rows) = opened

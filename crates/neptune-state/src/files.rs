@@ -25,7 +25,7 @@ pub trait FileOps: Send + Sync + Debug + 'static {
     /// Those of the operating system.
     fn remove(&self, path: &Path) -> io::Result<()>;
 
-    /// Makes a directory and those above it, unless they are there.
+    /// Makes a directory in one that is there.
     ///
     /// # Errors
     /// Those of the operating system.
@@ -97,7 +97,7 @@ impl FileOps for OsFiles {
     }
 
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        fs::create_dir(path)
     }
 
     fn sync_dir(&self, path: &Path) -> io::Result<()> {
@@ -133,8 +133,10 @@ impl FileOps for OsFiles {
             .open(path)?;
         match file.try_lock() {
             Ok(()) => {
-                file.set_len(0)?;
-                file.write_all(owner.as_bytes())?;
+                // On a full disk the owner stays unnamed; the lock holds all the same.
+                let _ = file
+                    .set_len(0)
+                    .and_then(|()| file.write_all(owner.as_bytes()));
                 Ok(Ok(LockGuard { _file: Some(file) }))
             }
             Err(TryLockError::WouldBlock) => {

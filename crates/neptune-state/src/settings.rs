@@ -21,7 +21,7 @@ pub enum Backend {
     Memory,
     /// In an embedded store in the directory `store` of the checkpoint.
     Disk {
-        /// Memory for what is read often, bytes. Writes take up to some 200 MiB besides.
+        /// Memory for what is read often, bytes. Writes take up to some 160 MiB besides.
         cache_bytes: u64,
     },
 }
@@ -70,11 +70,6 @@ impl Default for SnapshotPolicy {
 
 impl SnapshotPolicy {
     /// Whether a snapshot is due.
-    #[allow(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss
-    )]
     pub(crate) fn is_due(&self, commit_bytes: u64, state_bytes: u64) -> bool {
         // A fraction below zero or no number at all becomes zero.
         let fraction = (state_bytes as f64 * self.state_fraction) as u64;

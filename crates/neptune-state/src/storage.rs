@@ -101,15 +101,34 @@ impl LocalStorage {
         }
     }
 
-    /// Makes a directory of the checkpoint, for good.
+    /// Makes a directory and those above it, for good.
     fn make_dir(&self, dir: &Path) -> io::Result<()> {
-        self.files.create_dir(dir)?;
-        if self.sync == SyncPolicy::Always
-            && let Some(above) = dir.parent().filter(|above| !above.as_os_str().is_empty())
-        {
-            self.files.sync_dir(above)?;
+        let above = match dir.parent() {
+            Some(above) if above.as_os_str().is_empty() => Path::new("."),
+            Some(above) => above,
+            None => return Ok(()),
+        };
+        let created = match self.files.create_dir(dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_dir(above)?;
+                self.files.create_dir(dir)
+            }
+            created => created,
+        };
+        let was_there = match created {
+            Ok(()) => false,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => true,
+            Err(error) => return Err(error),
+        };
+        if self.sync == SyncPolicy::Never {
+            return Ok(());
         }
-        Ok(())
+        // One that is there may have been made by a process that was killed before it came to the sync.
+        match self.files.sync_dir(above) {
+            // Whoever made it could read the directory it is in.
+            Err(error) if was_there && error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            synced => synced,
+        }
     }
 
     fn write(&self, path: &Path, pieces: &[&[u8]]) -> io::Result<()> {

@@ -22,7 +22,8 @@ pub struct SnapshotStatus {
     pub finished: u64,
     /// The last one finished, of the memory backend.
     pub last: Option<SnapshotReport>,
-    /// Why the last attempt failed, if it did. Commits are not affected; the next attempt comes when a snapshot is due again.
+    /// Why the last attempt, or removing what it made needless, failed, if it did. Commits are not affected; the next attempt comes when
+    /// a snapshot is due again.
     pub error: Option<String>,
 }
 
@@ -128,10 +129,13 @@ fn run(
         let mut status = common.status.lock();
         match outcome {
             Ok(None) => debug!("no snapshot: the job ends"),
-            Ok(Some(report)) => {
+            Ok(Some((report, retained))) => {
                 status.finished += 1;
                 status.last = report.or(status.last);
-                status.error = None;
+                status.error = retained.err().map(|error| error.to_string());
+                if let Some(error) = &status.error {
+                    warn!("files that are not needed any more stay: {error}");
+                }
             }
             Err(error) => {
                 warn!("no snapshot of a job's state: {error}");
@@ -141,13 +145,16 @@ fn run(
     }
 }
 
+/// What a new base was, and how removing the files that it makes needless went.
+type Advance = (Option<SnapshotReport>, Result<(), StateError>);
+
 /// Makes a new base and removes what it makes needless. `None` if it was stopped.
 fn advance(
     shared: &Shared,
     common: &Common,
     bases: &mut Vec<u64>,
     keep: usize,
-) -> Result<Option<Option<SnapshotReport>>, StateError> {
+) -> Result<Option<Advance>, StateError> {
     let report = if shared.store.tables.is_durable() {
         let Some(number) = shared.applied.load(Ordering::Acquire).checked_sub(1) else {
             return Ok(None);
@@ -162,6 +169,6 @@ fn advance(
         bases.push(report.number);
         Some(report)
     };
-    retention::retain(&*shared.storage, bases, keep)?;
-    Ok(Some(report))
+    let retained = retention::retain(&*shared.storage, bases, keep);
+    Ok(Some((report, retained)))
 }

@@ -1,21 +1,15 @@
-//! Event time: the column that says when a row happened, and the watermark before which no more rows are expected.
+//! Which column is the event time: a mark in the metadata of its field.
 //!
-//! The column is marked in the schema of its table; the mark travels with plain column references, so that
-//! `tumble(INTERVAL '1 hour')` finds the time it is meant for. DataFusion's planner keeps it through columns, aliases, casts,
-//! filters, sorts, joins, table aliases, views, `UNNEST` and group keys; a `UNION` keeps it only if all its inputs have it. Anything
-//! computed loses it, but for `window_time(window)`, which marks its result. Watermarks are nanoseconds since the Unix epoch.
+//! A declared table marks the column of its `WATERMARK FOR`. DataFusion's planner keeps the metadata of a field through plain
+//! columns, aliases, casts, filters, sorts, joins, table aliases, views, `UNNEST` and group keys. A `UNION` keeps it if
+//! one of its inputs has it. Anything computed loses it, but for [`window_time`](crate::window), which marks its result.
 
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, AsArray, RecordBatch};
-use datafusion::arrow::compute::{cast, max};
-use datafusion::arrow::datatypes::{
-    DataType, Field, Schema, SchemaRef, TimeUnit, TimestampNanosecondType,
-};
-use datafusion::common::{Column, DFSchema, Result, ScalarValue, plan_err};
-use datafusion::physical_plan::PhysicalExpr;
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::common::{Column, DFSchema, Result, plan_err};
 
-/// The metadata key that marks the event time column of a schema.
+/// Key in the metadata of an event time column's field; the value is `true`.
 pub const EVENT_TIME_KEY: &str = "neptune.event_time";
 
 /// Before all time: nothing is late, nothing is over.
@@ -24,15 +18,20 @@ pub const START_OF_TIME: i64 = i64::MIN;
 /// After all time: every window is over.
 pub const END_OF_TIME: i64 = i64::MAX;
 
-/// Whether a field is a timestamp that is marked as event time. A cast keeps the mark whatever it casts to, so the type counts too.
-pub fn is_event_time(field: &Field) -> bool {
-    let marked = field.metadata().contains_key(EVENT_TIME_KEY);
-    marked && matches!(field.data_type(), DataType::Timestamp(..))
+/// `schema` with `column` marked as event time; as it is, if it has no such column.
+pub fn mark_column(schema: &SchemaRef, column: &str) -> SchemaRef {
+    let fields = schema.fields().iter();
+    let fields = fields.map(|field| match field.name() == column {
+        true => Arc::new(mark(field)),
+        false => Arc::clone(field),
+    });
+    let fields: Vec<_> = fields.collect();
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-/// `field` marked as event time.
+/// `field` marked as the event time.
 #[must_use]
-pub fn mark_field(field: &Field) -> Field {
+pub fn mark(field: &Field) -> Field {
     let mut metadata = field.metadata().clone();
     metadata.insert(EVENT_TIME_KEY.to_owned(), "true".to_owned());
     field.clone().with_metadata(metadata)
@@ -40,13 +39,21 @@ pub fn mark_field(field: &Field) -> Field {
 
 /// `field` without the mark, for what leaves the engine.
 #[must_use]
-pub fn unmark_field(field: &Field) -> Field {
+pub fn unmark(field: &Field) -> Field {
     let mut metadata = field.metadata().clone();
     metadata.remove(EVENT_TIME_KEY);
     field.clone().with_metadata(metadata)
 }
 
-/// The event time column of `schema`, for a window that is given none.
+/// Whether `field` is a timestamp that is marked. A cast keeps the mark whatever it casts to, so the type counts too.
+#[must_use]
+pub fn is_event_time(field: &Field) -> bool {
+    let marked = field.metadata().get(EVENT_TIME_KEY);
+    marked.is_some_and(|value| value == "true")
+        && matches!(field.data_type(), DataType::Timestamp(..))
+}
+
+/// The event time column of `schema`.
 ///
 /// # Errors
 /// A planning error that says what to do if there is none, or more than one.
@@ -74,62 +81,9 @@ pub fn event_time_column(schema: &DFSchema) -> Result<Column> {
     )
 }
 
-/// `schema` with `column` marked as event time; as it is, if it has no such column.
-pub fn mark(schema: &SchemaRef, column: &str) -> SchemaRef {
-    let fields = schema.fields().iter().map(|field| {
-        if field.name() != column {
-            return Arc::clone(field);
-        }
-        Arc::new(mark_field(field))
-    });
-    let fields: Vec<_> = fields.collect();
-    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
-}
-
-/// How the watermark of a source follows from its rows.
-#[derive(Debug, Clone)]
-pub struct WatermarkRule {
-    /// The event time column, as an index into the source's schema.
-    pub column: usize,
-    /// Gives each row's watermark, a timestamp; over the source's schema.
-    pub expression: Arc<dyn PhysicalExpr>,
-}
-
-impl WatermarkRule {
-    /// The largest watermark of the rows of `batch`, which has the source's columns.
-    ///
-    /// # Errors
-    /// Those of the expression.
-    pub fn highest(&self, batch: &RecordBatch) -> Result<Option<i64>> {
-        if batch.num_rows() == 0 {
-            return Ok(None);
-        }
-        let values = self.expression.evaluate(batch)?.into_array(batch.num_rows())?;
-        let nanos = DataType::Timestamp(TimeUnit::Nanosecond, None);
-        // A time that nanoseconds cannot hold becomes NULL and says nothing.
-        let values = match values.data_type() {
-            DataType::Timestamp(TimeUnit::Nanosecond, _) => values,
-            _ => cast(&values, &nanos)?,
-        };
-        Ok(max(values.as_primitive::<TimestampNanosecondType>()))
-    }
-}
-
-/// Nanoseconds of a timestamp scalar; `None` for NULL and other types.
-pub fn nanos_of(value: &ScalarValue) -> Option<i64> {
-    match value {
-        ScalarValue::TimestampSecond(Some(at), _) => Some(at.saturating_mul(1_000_000_000)),
-        ScalarValue::TimestampMillisecond(Some(at), _) => Some(at.saturating_mul(1_000_000)),
-        ScalarValue::TimestampMicrosecond(Some(at), _) => Some(at.saturating_mul(1_000)),
-        ScalarValue::TimestampNanosecond(Some(at), _) => Some(*at),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use datafusion::arrow::array::TimestampMillisecondArray;
-    use datafusion::physical_expr::expressions::col;
+    use datafusion::arrow::datatypes::TimeUnit;
 
     use super::*;
 
@@ -137,47 +91,31 @@ mod tests {
         Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, None), true)
     }
 
+    fn schema(fields: Vec<Field>) -> DFSchema {
+        DFSchema::try_from_qualified_schema("t", &Arc::new(Schema::new(fields))).unwrap()
+    }
+
     #[test]
     fn a_marked_timestamp_is_the_event_time_until_it_is_unmarked() {
-        let marked = mark_field(&field("ts"));
+        let marked = mark(&field("ts"));
         assert!(is_event_time(&marked));
-        assert_eq!(mark_field(&marked), marked);
-        assert_eq!(unmark_field(&marked), field("ts"));
-        assert!(!is_event_time(&field("ts")));
+        assert_eq!(mark(&marked), marked);
+        assert!(!is_event_time(&unmark(&marked)));
+        assert_eq!(unmark(&marked), field("ts"));
         assert!(!is_event_time(&marked.with_data_type(DataType::Int64)));
     }
 
     #[test]
     fn the_one_marked_column_is_found_and_none_or_two_are_faults() {
-        let found = |marked: &[&str]| {
-            let schema = Arc::new(Schema::new(vec![field("a"), field("b")]));
-            let schema = marked.iter().fold(schema, |schema, column| mark(&schema, column));
-            event_time_column(&DFSchema::try_from_qualified_schema("t", &schema).unwrap())
-        };
-        assert_eq!(found(&["b"]).unwrap(), Column::new(Some("t"), "b"));
-        let none = found(&[]).unwrap_err().to_string();
-        assert!(none.contains("WATERMARK FOR"), "{none}");
-        let two = found(&["b", "a"]).unwrap_err().to_string();
+        let one = schema(vec![field("a"), mark(&field("b"))]);
+        assert_eq!(
+            event_time_column(&one).unwrap(),
+            Column::new(Some("t"), "b")
+        );
+        let none = event_time_column(&schema(vec![field("a")])).unwrap_err();
+        assert!(none.to_string().contains("WATERMARK FOR"), "{none}");
+        let two = schema(vec![mark(&field("a")), mark(&field("b"))]);
+        let two = event_time_column(&two).unwrap_err().to_string();
         assert!(two.contains("t.a and t.b"), "{two}");
-    }
-
-    #[test]
-    fn the_watermark_is_the_highest_time_in_nanoseconds_and_ignores_nulls() {
-        let time = DataType::Timestamp(TimeUnit::Millisecond, None);
-        let schema = Arc::new(Schema::new(vec![Field::new("ts", time, true)]));
-        let rule = WatermarkRule {
-            column: 0,
-            expression: col("ts", &schema).unwrap(),
-        };
-        for (rows, highest) in [
-            (vec![Some(3), None, Some(7), Some(-2)], Some(7_000_000)),
-            (vec![None], None),
-            (vec![], None),
-            (vec![Some(i64::MAX), Some(1)], Some(1_000_000)),
-        ] {
-            let column = Arc::new(TimestampMillisecondArray::from(rows));
-            let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap();
-            assert_eq!(rule.highest(&batch).unwrap(), highest);
-        }
     }
 }

@@ -29,7 +29,7 @@ pub mod sink;
 pub mod source;
 mod stateful;
 mod trigger;
-mod watermark;
+pub mod watermark;
 pub mod window;
 mod write;
 
@@ -39,6 +39,6 @@ pub use offset::{Limits, Offset, OffsetRange};
 pub use planning::{extension_planners, with_stream_planning};
 pub use progress::QueryProgress;
 pub use query::{STOP_PATIENCE, StreamQuery, StreamSpec};
-pub use stateful::{OutputMode, StreamPlanner, UnknownOutputMode};
+pub use stateful::{OutputMode, UnknownOutputMode};
 pub use trigger::Trigger;
 pub use write::{Staged, rows_read, stage};

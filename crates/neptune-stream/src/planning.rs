@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::common::Result;
+use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::session_state::SessionStateBuilder;
+use datafusion::logical_expr::LogicalPlan;
 use datafusion::optimizer::{Analyzer, AnalyzerRule};
-use datafusion::physical_planner::ExtensionPlanner;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 
-use crate::stateful::{StatefulPlanner, StreamPlanner};
+use crate::stateful::StatefulPlanner;
 use crate::window::{SessionWindowPlanner, WindowRule, functions};
 
 /// The planners of this crate's logical operators; each new one is added here.
@@ -26,5 +32,22 @@ pub fn with_stream_planning(mut builder: SessionStateBuilder) -> SessionStateBui
         .extend(functions());
     builder
         .with_analyzer_rules(rules)
-        .with_query_planner(Arc::new(StreamPlanner))
+        .with_query_planner(Arc::new(StreamQueryPlanner))
+}
+
+/// DataFusion's planner, and those of [`extension_planners`].
+#[derive(Debug)]
+struct StreamQueryPlanner;
+
+#[async_trait]
+impl QueryPlanner for StreamQueryPlanner {
+    async fn create_physical_plan(
+        &self,
+        plan: &LogicalPlan,
+        session: &dyn Session,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        DefaultPhysicalPlanner::with_extension_planners(extension_planners())
+            .create_physical_plan(plan, session)
+            .await
+    }
 }

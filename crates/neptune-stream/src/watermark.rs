@@ -1,10 +1,47 @@
-//! How far event time has come in a job: the least of its sources, which moves between micro-batches.
+//! How far event time has come: in a source by its rows, in a job by the least of its sources, between micro-batches.
+//!
+//! Watermarks are nanoseconds since the Unix epoch.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use datafusion::arrow::array::{Array, AsArray, RecordBatch};
+use datafusion::arrow::compute::{cast, max};
+use datafusion::arrow::datatypes::{DataType, TimeUnit, TimestampNanosecondType};
+use datafusion::common::Result;
+use datafusion::physical_plan::PhysicalExpr;
+
 use crate::event_time::{END_OF_TIME, START_OF_TIME};
 use crate::source::StreamTable;
+
+/// How the watermark of a source follows from its rows.
+#[derive(Debug, Clone)]
+pub struct WatermarkRule {
+    /// The event time column, as an index into the source's schema.
+    pub column: usize,
+    /// Gives each row's watermark, a timestamp; over the source's schema.
+    pub expression: Arc<dyn PhysicalExpr>,
+}
+
+impl WatermarkRule {
+    /// The largest watermark of the rows of `batch`, which has the source's columns.
+    ///
+    /// # Errors
+    /// Those of the expression.
+    pub fn highest(&self, batch: &RecordBatch) -> Result<Option<i64>> {
+        if batch.num_rows() == 0 {
+            return Ok(None);
+        }
+        let values = self.expression.evaluate(batch)?.into_array(batch.num_rows())?;
+        let nanos = DataType::Timestamp(TimeUnit::Nanosecond, None);
+        // A time that nanoseconds cannot hold becomes NULL and says nothing.
+        let values = match values.data_type() {
+            DataType::Timestamp(TimeUnit::Nanosecond, _) => values,
+            _ => cast(&values, &nanos)?,
+        };
+        Ok(max(values.as_primitive::<TimestampNanosecondType>()))
+    }
+}
 
 /// Follows the watermark of a job.
 #[derive(Debug)]
@@ -77,8 +114,11 @@ impl WatermarkTracker {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::array::TimestampMillisecondArray;
+    use datafusion::arrow::datatypes::{Field, Schema};
+    use datafusion::physical_expr::expressions::col;
+
     use super::*;
-    use crate::event_time::WatermarkRule;
     use crate::source::{GeneratorSource, RateGenerator};
 
     fn source(watermark: Option<i64>) -> Arc<StreamTable> {
@@ -87,7 +127,7 @@ mod tests {
         let schema = crate::source::Source::schema(source.as_ref());
         let rule = watermark.map(|_| WatermarkRule {
             column: 0,
-            expression: datafusion::physical_expr::expressions::col("timestamp", &schema).unwrap(),
+            expression: col("timestamp", &schema).unwrap(),
         });
         let table = StreamTable::new(source, rule);
         table.restore_watermark(watermark.unwrap_or(0));
@@ -115,5 +155,25 @@ mod tests {
         assert_eq!(tracker.next(), (10, 20));
         tracker.look(&sources, &[true; 3], later(60));
         assert_eq!(tracker.next(), (10, END_OF_TIME));
+    }
+
+    #[test]
+    fn the_watermark_is_the_highest_time_in_nanoseconds_and_ignores_nulls() {
+        let time = DataType::Timestamp(TimeUnit::Millisecond, None);
+        let schema = Arc::new(Schema::new(vec![Field::new("ts", time, true)]));
+        let rule = WatermarkRule {
+            column: 0,
+            expression: col("ts", &schema).unwrap(),
+        };
+        for (rows, highest) in [
+            (vec![Some(3), None, Some(7), Some(-2)], Some(7_000_000)),
+            (vec![None], None),
+            (vec![], None),
+            (vec![Some(i64::MAX), Some(1)], Some(1_000_000)),
+        ] {
+            let column = Arc::new(TimestampMillisecondArray::from(rows));
+            let batch = RecordBatch::try_new(Arc::clone(&schema), vec![column]).unwrap();
+            assert_eq!(rule.highest(&batch).unwrap(), highest);
+        }
     }
 }

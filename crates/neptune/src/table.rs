@@ -12,7 +12,7 @@ use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use neptune_stream::connector::ConnectorTable;
-use neptune_stream::event_time::WatermarkRule;
+use neptune_stream::watermark::WatermarkRule;
 
 use crate::dialect::{DialectError, Position, Source, Watermark};
 

@@ -4,6 +4,7 @@
 //! found before anything runs. What the declaration stands for is opened from it: a source of its own for
 //! each stream job, a sink for each write, a table for batch queries.
 
+mod generated;
 mod options;
 
 use std::collections::BTreeMap;
@@ -15,25 +16,24 @@ use datafusion::catalog::TableProvider;
 use parking_lot::Mutex;
 
 use crate::error::StreamError;
-use crate::event_time::mark;
+use crate::event_time::mark_column;
 use crate::format::{CsvOptions, FileReader, Format, OnError, infer_schema};
 use crate::memory::MemoryTable;
 use crate::shared::{DEFAULT_KEEP_VERSIONS, SharedTable};
 use crate::sink::{
     Console, ConsoleSink, FilesystemSink, MemorySink, NoopSink, SharedSink, SingleFileSink, Sink,
 };
-use crate::source::{
-    Clock, FileSource, FileTable, GeneratorSource, GeneratorTable, Place, RateGenerator,
-    RowGenerator, RowTimes, Source, SystemClock, marked,
-};
+use crate::source::{FileSource, FileTable, Place, RowGenerator, Source, marked};
 
+use generated::Generated;
 pub use options::Options;
 
 /// The connectors that can be used now.
-pub const CONNECTORS: [&str; 7] = [
+pub const CONNECTORS: [&str; 8] = [
     "filesystem",
     "single_file",
     "rate",
+    "nexmark",
     "console",
     "memory",
     "noop",
@@ -105,21 +105,6 @@ struct Files {
     reader: Mutex<Option<Arc<FileReader>>>,
 }
 
-struct Generated {
-    generator: Arc<dyn RowGenerator>,
-    rows_per_second: u64,
-    rows: Option<u64>,
-}
-
-impl std::fmt::Debug for Generated {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Generated")
-            .field("rows_per_second", &self.rows_per_second)
-            .field("rows", &self.rows)
-            .finish_non_exhaustive()
-    }
-}
-
 impl ConnectorTable {
     /// Declares a table. Where the column list was left out, looks into the first file for the columns: not for
     /// a thread that must not wait.
@@ -131,9 +116,8 @@ impl ConnectorTable {
         let mut options = Options::new(&spec.connector, &spec.options);
         let kind = match spec.connector.as_str() {
             "filesystem" | "single_file" => Kind::Files(files(spec, &mut options)?),
-            "rate" => {
-                return Self::generator(spec, Arc::new(RateGenerator::new()));
-            }
+            "rate" => Kind::Generator(Generated::rate(&mut options)?),
+            "nexmark" => Kind::Generator(Generated::nexmark(&mut options)?),
             "console" => {
                 options.kind(false, true)?;
                 Kind::Console {
@@ -160,6 +144,9 @@ impl ConnectorTable {
             other => return Err(unknown_connector(other)),
         };
         options.finish()?;
+        if let Kind::Generator(generated) = &kind {
+            generated.check_columns(spec)?;
+        }
         let table = Self {
             name: spec.name.clone(),
             connector: spec.connector.clone(),
@@ -184,38 +171,9 @@ impl ConnectorTable {
             None => generator,
         };
         let mut options = Options::new(&spec.connector, &spec.options);
-        let generated = Generated {
-            rows_per_second: options.number("rows_per_second", 1)?.unwrap_or(1),
-            rows: options.number("rows", 0)?,
-            generator,
-        };
-        options.kind(true, false)?;
+        let generated = Generated::new(generator, &mut options)?;
         options.finish()?;
-        if let Some(given) = &spec.schema {
-            let own = generated.generator.schema();
-            let fits = own.fields().len() == given.fields().len()
-                && own
-                    .fields()
-                    .iter()
-                    .zip(given.fields())
-                    .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
-            if !fits {
-                let columns: Vec<_> = own
-                    .fields()
-                    .iter()
-                    .map(|f| format!("{} {}", f.name(), f.data_type()))
-                    .collect();
-                return Err(StreamError::Schema {
-                    table: spec.name.clone(),
-                    reason: format!(
-                        "connector '{}' has the columns ({})",
-                        spec.connector,
-                        columns.join(", ")
-                    ),
-                    help: "declare the same, or leave the column list out".to_owned(),
-                });
-            }
-        }
+        generated.check_columns(spec)?;
         Ok(Self {
             name: spec.name.clone(),
             connector: spec.connector.clone(),
@@ -259,7 +217,7 @@ impl ConnectorTable {
             Kind::Files(files) => {
                 let schema = files.schema.lock().clone()?;
                 Some(match &files.event_time {
-                    Some(column) => mark(&schema, column),
+                    Some(column) => mark_column(&schema, column),
                     None => schema,
                 })
             }
@@ -315,11 +273,7 @@ impl ConnectorTable {
                 files.bounded,
                 files.reader(&self.name)?,
             ))),
-            Kind::Generator(generated) => {
-                let generator = Arc::clone(&generated.generator);
-                let source = GeneratorSource::new(&self.name, generator, generated.rows_per_second);
-                Ok(Arc::new(source.with_rows(generated.rows)))
-            }
+            Kind::Generator(generated) => Ok(Arc::new(generated.source(&self.name))),
             _ => Err(self.unsupported(
                 "read as a stream",
                 match self.kind {
@@ -376,17 +330,10 @@ impl ConnectorTable {
             ))),
             Kind::Generator(generated) => {
                 let rows = generated.rows.ok_or_else(|| {
-                    let help = "it has no end: give it the option rows, or read it in a stream job";
+                    let help = "it has no end: give it one with an option such as rows, or read it in a stream job";
                     self.unsupported("read as a whole", help)
                 })?;
-                let times = RowTimes {
-                    start_micros: SystemClock::new().now_micros(),
-                    rows_per_second: generated.rows_per_second,
-                };
-                let generator = Arc::clone(&generated.generator);
-                Ok(Arc::new(GeneratorTable::new(
-                    &self.name, generator, rows, times,
-                )))
+                Ok(Arc::new(generated.table(&self.name, rows)))
             }
             Kind::Memory(table) => Ok(Arc::clone(table) as _),
             Kind::Shared(table) => Ok(Arc::clone(table) as _),
@@ -439,7 +386,7 @@ impl Files {
             help: "give CREATE TABLE a column list".to_owned(),
         })?;
         let schema = match &self.event_time {
-            Some(column) => mark(&schema, column),
+            Some(column) => mark_column(&schema, column),
             None => schema,
         };
         let reader = FileReader::new(table, schema, self.format, self.csv, self.on_error.clone())?;
@@ -527,7 +474,6 @@ fn unknown_connector(name: &str) -> StreamError {
     let plan = match name {
         "kafka" => "it comes with the message broker; use connector = 'filesystem' until then",
         "socket" => "it comes with the message broker; use connector = 'filesystem' until then",
-        "nexmark" => "it comes with event-time windows; use connector = 'rate' until then",
         _ => {
             return StreamError::UnknownConnector {
                 name: name.to_owned(),

@@ -7,6 +7,7 @@
 mod files;
 mod generator;
 mod listing;
+mod nexmark;
 mod rate;
 mod scan;
 mod table;
@@ -30,6 +31,9 @@ pub use generator::{
 pub use listing::FileEntry;
 pub(crate) use generator::marked;
 pub(crate) use listing::{Place, data_files};
+pub use nexmark::{
+    DEFAULT_EVENTS_PER_SECOND, DEFAULT_START_NANOS, NexmarkGenerator, NexmarkStart, NexmarkTable,
+};
 pub use rate::RateGenerator;
 pub use table::{StreamTable, StreamTableProvider};
 

@@ -29,10 +29,10 @@ use parking_lot::Mutex;
 
 use super::table::Observed;
 use crate::error::StreamError;
-use crate::event_time::WatermarkRule;
 use crate::offset::OffsetRange;
 use crate::scan::{project, row_statistics};
 use crate::source::{ScanRequest, Source};
+use crate::watermark::WatermarkRule;
 
 /// What one scan of a plan reads, filled anew for each micro-batch.
 #[derive(Debug)]

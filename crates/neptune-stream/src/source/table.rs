@@ -16,9 +16,10 @@ use parking_lot::Mutex;
 
 use super::scan::{ScanSlot, StreamScanExec};
 use crate::error::StreamError;
-use crate::event_time::{START_OF_TIME, WatermarkRule, mark};
+use crate::event_time::{START_OF_TIME, mark_column};
 use crate::offset::OffsetRange;
 use crate::source::Source;
+use crate::watermark::WatermarkRule;
 
 /// The table through which one job reads one source.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl StreamTable {
     pub fn new(source: Arc<dyn Source>, watermark: Option<WatermarkRule>) -> Self {
         let schema = source.schema();
         let schema = match &watermark {
-            Some(rule) => mark(&schema, schema.field(rule.column).name()),
+            Some(rule) => mark_column(&schema, schema.field(rule.column).name()),
             None => schema,
         };
         Self {

@@ -134,9 +134,9 @@ pub(crate) fn bounds(plan: &LogicalPlan) -> Result<Vec<Option<TimeBound>>> {
             if extension.node.name() == SESSION_WINDOW
                 && let Some(last) = found.last_mut()
             {
-                // A row exactly at the end goes on with the session.
                 *last = Some(TimeBound {
                     kind: TimeKind::Window { width: None },
+                    // A row exactly at the end still belongs to the session.
                     delay: 1,
                 });
             }

@@ -22,5 +22,4 @@ mod step;
 
 pub use output::{OutputMode, UnknownOutputMode};
 pub(crate) use planner::StatefulPlanner;
-pub use planner::StreamPlanner;
 pub(crate) use rewrite::{Flow, Stateful, rewrite};

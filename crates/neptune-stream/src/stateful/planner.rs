@@ -5,12 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::catalog::Session;
 use datafusion::common::{Result, internal_err, plan_err};
-use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{LogicalPlan, UserDefinedLogicalNode};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
-use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
 use super::aggregate::{Aggregation, Restore, Save};
 use super::bound::TimeBound;
@@ -21,7 +20,6 @@ use super::node::{Kind, StatefulNode};
 use super::operator::Operator;
 use super::output::OutputMode;
 use super::step::StepExec;
-use crate::planning::extension_planners;
 
 /// Plans [`StatefulNode`]s.
 #[derive(Debug)]
@@ -121,20 +119,4 @@ fn aggregate(
     let saved = Arc::new(StepExec::new(Arc::new(Save(shared)), Arc::new(merged)));
     let shown = again(*last.mode(), last.group_expr().clone(), saved)?;
     Ok(Arc::new(shown))
-}
-
-/// A query planner that knows the nodes of stream jobs.
-#[derive(Debug)]
-pub struct StreamPlanner;
-
-#[async_trait]
-impl QueryPlanner for StreamPlanner {
-    async fn create_physical_plan(
-        &self,
-        plan: &LogicalPlan,
-        session: &dyn Session,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        let planner = DefaultPhysicalPlanner::with_extension_planners(extension_planners());
-        planner.create_physical_plan(plan, session).await
-    }
 }

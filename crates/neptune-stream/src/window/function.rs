@@ -16,7 +16,7 @@ use datafusion::logical_expr::{
 
 use super::assign::{Layout, MOST_WINDOWS, TimeType, tumble};
 use super::length::length;
-use crate::event_time::mark_field;
+use crate::event_time::mark;
 
 /// What a window function does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -367,7 +367,7 @@ impl ScalarUDFImpl for WindowTime {
         match end {
             Some(end @ DataType::Timestamp(..)) => {
                 let field = Field::new(self.name(), end.clone(), true);
-                Ok(Arc::new(mark_field(&field)))
+                Ok(Arc::new(mark(&field)))
             }
             _ => plan_err!(
                 "the argument of window_time is of type {}, not a window as tumble, hop or session give one",

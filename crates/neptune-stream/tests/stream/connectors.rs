@@ -21,16 +21,11 @@ fn wrong_declarations_are_refused_with_the_key_and_the_remedy() {
         (
             "filesytem",
             vec![],
-            "unknown connector 'filesytem'; the connectors are filesystem, single_file, rate, console, memory, noop, shared; did you mean 'filesystem'?",
+            "unknown connector 'filesytem'; the connectors are filesystem, single_file, rate, nexmark, console, memory, noop, shared; did you mean 'filesystem'?",
         ),
         ("postgres", vec![], "unknown connector 'postgres'"),
         ("kafka", vec![], "connector 'kafka' is not available yet"),
         ("socket", vec![], "connector 'socket' is not available yet"),
-        (
-            "nexmark",
-            vec![],
-            "connector 'nexmark' is not available yet",
-        ),
         (
             "filesystem",
             vec![("path", "p")],
@@ -120,7 +115,7 @@ fn wrong_declarations_are_refused_with_the_key_and_the_remedy() {
         (
             "rate",
             vec![("row", "1")],
-            "has no option 'row'; its options are rows, rows_per_second, type; did you mean 'rows'?",
+            "has no option 'row'; its options are paced, rows, rows_per_second, type; did you mean 'rows'?",
         ),
         ("rate", vec![("type", "sink")], "option 'type' = 'sink'"),
         (

@@ -16,6 +16,7 @@ use crate::error::NeptuneError;
 use crate::session::Session;
 use crate::shop::{ShopPart, generator};
 use crate::table::DeclaredTable;
+use crate::ysb::{self, YsbPart};
 
 /// Declares the table of a statement in `session`.
 pub(crate) async fn create_table(
@@ -62,6 +63,28 @@ pub(crate) async fn create_table(
                     spec.options
                         .extend(end.map(|end| ("rows".to_owned(), end.to_string())));
                     ConnectorTable::generator(&spec, generator(shop, first))
+                }
+            }
+        }
+        "ysb" => {
+            let mut given = create.options.clone();
+            match YsbPart::read(&mut given)? {
+                YsbPart::Campaigns => {
+                    given.finish()?;
+                    if let Some(column) = create.columns.first() {
+                        let what = "the campaigns have columns of their own: leave the list out";
+                        return refused(column.position, what);
+                    }
+                    if exists {
+                        context.deregister_table(create.name.clone())?;
+                    }
+                    let campaigns = Arc::new(ysb::campaign_table()?);
+                    context.register_table(create.name.clone(), campaigns)?;
+                    return Ok(());
+                }
+                YsbPart::Events { start_nanos } => {
+                    let spec = spec(create, &given, &YsbPart::OPTIONS);
+                    ConnectorTable::generator(&spec, ysb::generator(start_nanos))
                 }
             }
         }

@@ -274,6 +274,10 @@ impl<'a> Planner<'a> {
             .open_sink(&self.options.console)
             .map_err(|error| at(statement, insert.table_position, error.to_string()))?;
         let plan = self.plan(statement, &state, &insert.query).await?;
+        // Only now are the types those that the rows will have: the table may take its columns from them.
+        let analyzer = state.analyzer();
+        let plan = analyzer.execute_and_check(plan, state.config_options(), |_, _| {});
+        let plan = plan.map_err(|error| statement.locate(&error))?;
         let plan = shaped(plan, table, insert, statement)?;
         let bound = bind(statement, &state, plan, settings.class)?;
         let streams = !bound.sources.is_empty();

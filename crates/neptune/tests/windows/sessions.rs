@@ -121,7 +121,10 @@ async fn a_session_too_large_for_memory_is_refused_not_held() {
     assert_eq!(ask(&session, query).await, ["300000"]);
     let settings = [
         ("datafusion.execution.batch_size", "1024"),
-        ("datafusion.execution.sort_spill_reservation_bytes", "100000"),
+        (
+            "datafusion.execution.sort_spill_reservation_bytes",
+            "100000",
+        ),
         ("neptune.memory.limit", "3000000"),
     ];
     let session = with_events(&rows, &settings);

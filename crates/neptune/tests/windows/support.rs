@@ -10,7 +10,7 @@ use neptune::datafusion::arrow::util::pretty::pretty_format_batches;
 use neptune::datafusion::common::DataFusionError;
 use neptune::datafusion::datasource::MemTable;
 use neptune::{Application, Console, RunOptions, Session};
-use neptune_stream::event_time::mark_field;
+use neptune_stream::event_time::mark;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
@@ -38,7 +38,7 @@ pub(crate) fn session() -> Session {
 pub(crate) fn schema() -> Arc<Schema> {
     let ts = Field::new("ts", DataType::Timestamp(TimeUnit::Millisecond, None), true);
     Arc::new(Schema::new(vec![
-        mark_field(&ts),
+        mark(&ts),
         Field::new("k", DataType::Utf8, false),
         Field::new("v", DataType::Int64, false),
     ]))
