@@ -1,8 +1,8 @@
 //! Which column is the event time: a mark in the metadata of its field.
 //!
 //! A declared table marks the column of its `WATERMARK FOR`. DataFusion's planner keeps the metadata of a field through plain
-//! columns, aliases, casts, filters, sorts, joins, table aliases, views, `UNNEST` and group keys. A `UNION` keeps it only if
-//! all its inputs have it. Anything computed loses it, but for [`window_time`](crate::window), which marks its result.
+//! columns, aliases, casts, filters, sorts, joins, table aliases, views, `UNNEST` and group keys. A `UNION` keeps it if
+//! one of its inputs has it. Anything computed loses it, but for [`window_time`](crate::window), which marks its result.
 
 use std::sync::Arc;
 

@@ -4,9 +4,10 @@
 //! `time(value) + delay <= w`. Event time itself is (with a delay of one nanosecond: a row exactly at the watermark may
 //! still come), and so are windows over it, their ends and starts, and what is computed from it by steps of a fixed length.
 
+use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, JoinType, LogicalPlan, Operator};
+use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, JoinType, LogicalPlan, Operator};
 
 use crate::event_time::is_event_time;
 
@@ -186,7 +187,21 @@ fn of_call(
     let argument = |at: usize| of(call.args.get(at)?, schema, input);
     match (call.name(), call.args.as_slice()) {
         ("tumble", [_, width]) => timestamp_only(argument(0)?)?.window(nanos(width)?),
-        ("hop", [_, _, width]) => timestamp_only(argument(0)?)?.window(nanos(width)?),
+        ("hop_windows", [_, _, width]) => timestamp_only(argument(0)?)?.window(nanos(width)?),
+        ("cumulate_windows", [..]) => Some(TimeBound {
+            kind: TimeKind::Window { width: None },
+            ..timestamp_only(argument(0)?)?.window(0)?
+        }),
+        ("window_time", [window]) => {
+            let bound = argument(0)?;
+            let value = TimeBound {
+                kind: TimeKind::Value,
+                ..bound
+            };
+            // It is one of the column's unit before the end.
+            let unit = time_unit(&window.get_type(schema).ok()?)?;
+            matches!(bound.kind, TimeKind::Window { .. }).then(|| value.later(unit))
+        }
         ("get_field", [_, name]) => {
             let bound = argument(0)?;
             let TimeKind::Window { width } = bound.kind else {
@@ -207,6 +222,20 @@ fn of_call(
             let unit = unit.as_literal()?.try_as_str()??.to_ascii_lowercase();
             Some(timestamp_only(argument(1)?)?.step(truncation(&unit)?))
         }
+        _ => None,
+    }
+}
+
+/// Nanoseconds in the unit of a window's bounds.
+fn time_unit(window: &DataType) -> Option<i64> {
+    let DataType::Struct(fields) = window else {
+        return None;
+    };
+    match fields.find("end")?.1.data_type() {
+        DataType::Timestamp(TimeUnit::Second, _) => Some(1_000_000_000),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => Some(1_000_000),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => Some(1_000),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => Some(1),
         _ => None,
     }
 }

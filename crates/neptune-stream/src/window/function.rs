@@ -1,6 +1,7 @@
 //! The functions of windows. `tumble` is computed row by row; the others that group rows are only names until the rule
 //! has put operators in their place, because a row may belong to several windows or needs its neighbours to know its own.
 
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use datafusion::arrow::array::{Array, ArrayRef, AsArray, Int64Array, StructArray};
@@ -81,6 +82,12 @@ impl Kind {
     /// Whether a call of it with `arguments` leaves the time column out.
     pub(super) fn lacks_time(self, arguments: usize) -> bool {
         self.time_is_optional() && arguments == self.lengths().len()
+    }
+
+    /// Where the lengths are among so many arguments.
+    pub(super) fn lengths_of(self, arguments: usize) -> Range<usize> {
+        let first = usize::from(!self.lacks_time(arguments));
+        first..first + self.lengths().len()
     }
 
     fn usage(self) -> &'static str {
@@ -324,7 +331,7 @@ pub(super) fn counts(times: &ArrayRef) -> Result<(Int64Array, Option<NullBuffer>
 /// `window_time(window)`: the last time that still belongs to a window, its end less one of the column's unit. It is an event
 /// time, so that windows of windows are over it: the window that ends at midnight belongs to the day that ends there.
 #[derive(Debug, PartialEq, Eq, Hash)]
-pub(super) struct WindowTime {
+struct WindowTime {
     signature: Signature,
 }
 
@@ -390,5 +397,17 @@ impl ScalarUDFImpl for WindowTime {
                 ColumnarValue::Scalar(ScalarValue::try_from_array(&times, 0)?)
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_has_the_function_of_its_name() {
+        for kind in Kind::ALL {
+            assert_eq!(kind.function().name(), kind.name());
+        }
     }
 }

@@ -11,7 +11,6 @@
 mod assign;
 mod function;
 mod length;
-mod lineage;
 mod planner;
 mod rule;
 mod session_exec;
@@ -19,7 +18,6 @@ mod session_node;
 mod sessions;
 
 pub use function::functions;
-pub use lineage::{WindowColumn, WindowPart, WindowShape, window_column};
 pub use planner::SessionWindowPlanner;
 pub use rule::{WindowRule, resolve_windows};
 pub use session_exec::SessionWindowExec;

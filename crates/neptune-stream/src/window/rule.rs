@@ -12,6 +12,7 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::datatypes::{DataType, IntervalUnit};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{
@@ -83,7 +84,7 @@ fn stop_if(found: bool) -> TreeNodeRecursion {
 }
 
 /// The window function that `expr` itself calls, and its arguments.
-pub(super) fn call_of(expr: &Expr) -> Option<(Kind, &[Expr])> {
+fn call_of(expr: &Expr) -> Option<(Kind, &[Expr])> {
     let Expr::ScalarFunction(ScalarFunction { func, args }) = expr else {
         return None;
     };
@@ -111,18 +112,40 @@ fn first_needing_operator(expr: &Expr) -> Result<Option<Kind>> {
     Ok(first)
 }
 
-/// `expr` with the event time column of `schema` in the calls that lack one.
-fn with_time(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+/// Whether a call lacks its time, or has a length written as a string.
+fn is_incomplete(kind: Kind, args: &[Expr]) -> bool {
+    let is_text =
+        |arg: &Expr| matches!(arg, Expr::Literal(value, _) if value.data_type().is_string());
+    kind.lacks_time(args.len())
+        || args
+            .get(kind.lengths_of(args.len()))
+            .is_some_and(|args| args.iter().any(is_text))
+}
+
+/// `expr` with its calls completed: with the event time column of `schema` where they lack one, and intervals for strings.
+fn completed(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     expr.transform_up(|expr| {
-        let lacks = call_of(&expr).is_some_and(|(kind, args)| kind.lacks_time(args.len()));
-        match expr {
-            Expr::ScalarFunction(mut call) if lacks => {
-                call.args
-                    .insert(0, Expr::Column(event_time_column(schema)?));
-                Ok(Transformed::yes(Expr::ScalarFunction(call)))
-            }
-            expr => Ok(Transformed::no(expr)),
+        let Some((kind, _)) = call_of(&expr).filter(|(kind, args)| is_incomplete(*kind, args))
+        else {
+            return Ok(Transformed::no(expr));
+        };
+        let Expr::ScalarFunction(mut call) = expr else {
+            return Ok(Transformed::no(expr));
+        };
+        if kind.lacks_time(call.args.len()) {
+            call.args
+                .insert(0, Expr::Column(event_time_column(schema)?));
         }
+        let lengths = kind.lengths_of(call.args.len());
+        for arg in call.args.get_mut(lengths).into_iter().flatten() {
+            if let Expr::Literal(text, _) = arg
+                && text.data_type().is_string()
+            {
+                let interval = text.cast_to(&DataType::Interval(IntervalUnit::MonthDayNano))?;
+                *arg = Expr::Literal(interval, None);
+            }
+        }
+        Ok(Transformed::yes(Expr::ScalarFunction(call)))
     })
 }
 
@@ -132,24 +155,24 @@ fn elsewhere(node: LogicalPlan) -> Result<LogicalPlan> {
     let Some(_) = inputs.first() else {
         return Ok(node);
     };
-    let mut lacks = false;
+    let mut incomplete = false;
     node.apply_expressions(|expr| {
         if let Some(kind) = first_needing_operator(expr)? {
             return misplaced(kind, &node);
         }
-        lacks |= expr.exists(|expr| {
-            Ok(call_of(expr).is_some_and(|(kind, args)| kind.lacks_time(args.len())))
+        incomplete |= expr.exists(|expr| {
+            Ok(call_of(expr).is_some_and(|(kind, args)| is_incomplete(kind, args)))
         })?;
         Ok(TreeNodeRecursion::Continue)
     })?;
-    if !lacks {
+    if !incomplete {
         return Ok(node);
     }
     let schema = merge_schema(&inputs);
     let names = NamePreserver::new(&node);
     let node = node.map_expressions(|expr| {
         let name = names.save(&expr);
-        Ok(with_time(expr, &schema)?.update_data(|expr| name.restore(expr)))
+        Ok(completed(expr, &schema)?.update_data(|expr| name.restore(expr)))
     })?;
     node.data.recompute_schema()
 }
@@ -207,7 +230,7 @@ impl<'a> Below<'a> {
                 return Ok(Transformed::no(expr));
             };
             let name = expr.schema_name().to_string();
-            let Expr::ScalarFunction(call) = with_time(expr, self.schema)?.data else {
+            let Expr::ScalarFunction(call) = completed(expr, self.schema)?.data else {
                 return plan_err!("{name} is no call");
             };
             if let Some(inner) = call
@@ -384,7 +407,7 @@ fn in_projection(projection: Projection) -> Result<LogicalPlan> {
                      of its keys together. Read FROM SESSION(TABLE t PARTITION BY key, DESCRIPTOR(ts), gap) instead"
                 );
             }
-            Ok(name.restore(with_time(expr, &schema)?.data))
+            Ok(name.restore(completed(expr, &schema)?.data))
         })
         .collect::<Result<Vec<_>>>()?;
     below.check()?;
@@ -421,7 +444,7 @@ fn in_aggregate(aggregate: Aggregate) -> Result<LogicalPlan> {
         .into_iter()
         .map(|expr| {
             let name = names.save(&expr);
-            Ok(with_time(expr, &schema)?
+            Ok(completed(expr, &schema)?
                 .update_data(|expr| name.restore(expr))
                 .data)
         })

@@ -5,7 +5,6 @@
 
 mod event_time;
 mod groups;
-mod lineage;
 mod refusals;
 mod sessions;
 mod shapes;

@@ -10,7 +10,7 @@ async fn a_tumbling_window_is_a_column_of_a_projection_below_the_aggregate() {
     let expected = "\
 Projection: tumble(rides.ts,Utf8(\"10 s\")) AS w, rides.k, count(Int64(1)) AS count(*) AS n
   Aggregate: groupBy=[[tumble(rides.ts,Utf8(\"10 s\")), rides.k]], aggr=[[count(Int64(1))]]
-    Projection: rides.k, tumble(rides.ts, Utf8(\"10 s\")) AS tumble(rides.ts,Utf8(\"10 s\"))
+    Projection: rides.k, tumble(rides.ts, 10 s) AS tumble(rides.ts,Utf8(\"10 s\"))
       Filter: rides.ts IS NOT NULL
         TableScan: rides projection=[ts, k]";
     assert_eq!(plan(&with_rides(), sql).await, expected);
@@ -23,7 +23,7 @@ async fn hopping_windows_are_unnested_below_the_aggregate() {
 Projection: hop(Utf8(\"5 s\"),Utf8(\"10 s\")) AS w, rides.k, count(Int64(1)) AS count(*) AS n
   Aggregate: groupBy=[[hop(Utf8(\"5 s\"),Utf8(\"10 s\")), rides.k]], aggr=[[count(Int64(1))]]
     Unnest: lists[hop(Utf8(\"5 s\"),Utf8(\"10 s\"))|depth=1] structs[]
-      Projection: rides.k, hop_windows(rides.ts, Utf8(\"5 s\"), Utf8(\"10 s\")) AS hop(Utf8(\"5 s\"),Utf8(\"10 s\"))
+      Projection: rides.k, hop_windows(rides.ts, 5 s, 10 s) AS hop(Utf8(\"5 s\"),Utf8(\"10 s\"))
         Filter: rides.ts IS NOT NULL
           TableScan: rides projection=[ts, k]";
     assert_eq!(plan(&with_rides(), sql).await, expected);

@@ -91,14 +91,13 @@ fn lines(batches: &[RecordBatch]) -> Vec<String> {
     .collect()
 }
 
-/// The optimized plan of a query.
+/// The optimized plan of a query, intervals as `10 s`.
 pub(crate) async fn plan(session: &Session, sql: &str) -> String {
     let query = session.context().sql(sql).await.unwrap();
-    query
-        .into_optimized_plan()
-        .unwrap()
-        .display_indent()
-        .to_string()
+    let plan = query.into_optimized_plan().unwrap();
+    let plan = plan.display_indent().to_string();
+    let begin = "IntervalMonthDayNano(\"IntervalMonthDayNano { months: 0, days: 0, nanoseconds: ";
+    plan.replace(begin, "").replace("000000000 }\")", " s")
 }
 
 /// Runs a script in `session`; gives the rows of its queries, each as [`ask`] does, or what is wrong with it.
