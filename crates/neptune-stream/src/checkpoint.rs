@@ -135,7 +135,11 @@ impl Durable {
         let mut changes = changes.unwrap_or_else(|| Changes::new(KeyGroups::default()));
         for (index, source) in planned.sources.iter().enumerate() {
             if let Some(memo) = &source.memo {
-                let key = [(index as u32).to_be_bytes().as_slice(), &number.to_be_bytes()].concat();
+                let key = [
+                    (index as u32).to_be_bytes().as_slice(),
+                    &number.to_be_bytes(),
+                ]
+                .concat();
                 changes.put(MEMOS, Group::new(0), key, encode(memo)?)?;
             }
         }
@@ -177,12 +181,9 @@ fn resumed(restored: Restored) -> Result<Resumed, StreamError> {
         let done = decode(&last.body, "the last commit")?;
         Ok::<_, StreamError>((last.number, planned, done))
     });
-    let pending = restored.pending.map(|pending| {
-        decode(
-            &pending.offsets,
-            "the offsets of the micro-batch under way",
-        )
-    });
+    let pending = restored
+        .pending
+        .map(|pending| decode(&pending.offsets, "the offsets of the micro-batch under way"));
     Ok(Resumed {
         run: Some(restored.run),
         last: last.transpose()?,
@@ -200,7 +201,9 @@ fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8], what: &str) -> Result<T, S
 
 fn foreign(what: &str, error: &serde_json::Error) -> StreamError {
     StreamError::Query {
-        what: format!("the checkpoint holds {what} in a form that this version does not know: {error}"),
+        what: format!(
+            "the checkpoint holds {what} in a form that this version does not know: {error}"
+        ),
         help: "start with a new checkpoint".to_owned(),
     }
 }
@@ -216,10 +219,12 @@ pub(crate) fn ranges_of(
     let each = sources.iter().map(|table| {
         let name = table.source().name();
         let found = planned.sources.iter().find(|source| source.name == name);
-        found.map(|source| source.range).ok_or_else(|| StreamError::Query {
-            what: format!("the checkpoint knows no source '{name}'"),
-            help: "start the changed query with a new checkpoint".to_owned(),
-        })
+        found
+            .map(|source| source.range)
+            .ok_or_else(|| StreamError::Query {
+                what: format!("the checkpoint knows no source '{name}'"),
+                help: "start the changed query with a new checkpoint".to_owned(),
+            })
     });
     each.collect()
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::physical_plan::execution_plan::reset_plan_states;
+use datafusion::physical_plan::{ExecutionPlan, displayable};
 
 use crate::error::StreamError;
 use crate::offset::OffsetRange;
@@ -55,12 +55,23 @@ impl PlanCache {
         &mut self,
         request: PlanRequest<'_>,
     ) -> Result<(Arc<dyn ExecutionPlan>, Vec<u64>), StreamError> {
-        let versions: Vec<u64> = request.pinned.iter().map(|table| table.pin_newest()).collect();
+        let versions: Vec<u64> = request
+            .pinned
+            .iter()
+            .map(|table| table.pin_newest())
+            .collect();
         let expected = || {
-            let each = request.sources.iter().filter_map(|table| table.rows_expected());
+            let each = request
+                .sources
+                .iter()
+                .filter_map(|table| table.rows_expected());
             each.max().unwrap_or(0).max(SMALL)
         };
-        if let Some(last) = self.last.take().filter(|last| last.versions == versions && request.reusable) {
+        if let Some(last) = self
+            .last
+            .take()
+            .filter(|last| last.versions == versions && request.reusable)
+        {
             for (table, range) in request.sources.iter().zip(request.ranges) {
                 table.refill(request.state, *range).await?;
             }

@@ -104,7 +104,10 @@ impl StreamQuery {
         let stateful = rewrite(plan, spec.mode, is_stream)?;
         // A filter that one micro-batch has filled would hold for the next.
         let options = spec.state.config_mut().options_mut();
-        options.set("datafusion.optimizer.enable_dynamic_filter_pushdown", "false")?;
+        options.set(
+            "datafusion.optimizer.enable_dynamic_filter_pushdown",
+            "false",
+        )?;
         Ok(Self { spec, stateful })
     }
 
@@ -153,7 +156,9 @@ impl StreamQuery {
                     .await?;
             } else {
                 let ended = self.ended(&course.positions);
-                course.watermarks.look(&spec.sources, &ended, Instant::now());
+                course
+                    .watermarks
+                    .look(&spec.sources, &ended, Instant::now());
             }
             while self.has_to_close(&course)? {
                 let nothing: Vec<OffsetRange> = course
@@ -175,7 +180,8 @@ impl StreamQuery {
     /// Goes on where an earlier run ended, which may have begun a micro-batch.
     async fn begin(&self) -> Result<(Course, Option<Planned>), StreamError> {
         let spec = &self.spec;
-        let (durable, resumed) = Durable::open(spec.checkpoint.as_ref(), self.description()).await?;
+        let (durable, resumed) =
+            Durable::open(spec.checkpoint.as_ref(), self.description()).await?;
         for operator in &self.stateful.operators {
             operator.attach(durable.checkpoint().store())?;
         }
@@ -252,7 +258,11 @@ impl StreamQuery {
     /// Whether it comes to an end by itself.
     pub fn has_end(&self) -> bool {
         matches!(self.spec.trigger, Trigger::Once | Trigger::AvailableNow)
-            || self.spec.sources.iter().all(|table| table.source().is_bounded())
+            || self
+                .spec
+                .sources
+                .iter()
+                .all(|table| table.source().is_bounded())
     }
 
     async fn latest(&self) -> Result<Vec<Offset>, StreamError> {
@@ -346,7 +356,9 @@ impl StreamQuery {
         let closed = course.watermarks.next().0;
         progress.watermark = (closed > START_OF_TIME).then_some(closed);
         let sources = self.spec.sources.iter();
-        progress.malformed = sources.map(|table| table.source().malformed_records()).sum();
+        progress.malformed = sources
+            .map(|table| table.source().malformed_records())
+            .sum();
         Ok(course)
     }
 
@@ -386,13 +398,10 @@ impl StreamQuery {
                 false => course.durable.plan(course.number, &planned).await,
             }
         };
-        let (noted, staged) = futures::join!(
-            note,
-            async {
-                run_ahead(&plan, &context).await?;
-                stage(&plan, &context, spec.sink.as_ref(), &epoch, mode).await
-            },
-        );
+        let (noted, staged) = futures::join!(note, async {
+            run_ahead(&plan, &context).await?;
+            stage(&plan, &context, spec.sink.as_ref(), &epoch, mode).await
+        },);
         noted?;
         let rows_in = spec.sources.iter().map(|table| table.rows_read()).sum();
         let rows_out = staged?.commit().await?;

@@ -32,7 +32,10 @@ impl WatermarkRule {
         if batch.num_rows() == 0 {
             return Ok(None);
         }
-        let values = self.expression.evaluate(batch)?.into_array(batch.num_rows())?;
+        let values = self
+            .expression
+            .evaluate(batch)?
+            .into_array(batch.num_rows())?;
         let nanos = DataType::Timestamp(TimeUnit::Nanosecond, None);
         // A time that nanoseconds cannot hold becomes NULL and says nothing.
         let values = match values.data_type() {
@@ -78,7 +81,13 @@ impl WatermarkTracker {
     }
 
     /// A micro-batch is done; `read` tells which sources had rows in it.
-    pub(crate) fn done(&mut self, sources: &[Arc<StreamTable>], read: &[bool], ended: &[bool], now: Instant) {
+    pub(crate) fn done(
+        &mut self,
+        sources: &[Arc<StreamTable>],
+        read: &[bool],
+        ended: &[bool],
+        now: Instant,
+    ) {
         for (busy, _) in self.busy.iter_mut().zip(read).filter(|(_, read)| **read) {
             *busy = now;
         }
@@ -93,7 +102,11 @@ impl WatermarkTracker {
             self.idle_after.is_some_and(|patience| since >= patience)
         };
         let each = sources.iter().enumerate().zip(ended);
-        let open = || each.clone().filter(|(_, ended)| !**ended).map(|(source, _)| source);
+        let open = || {
+            each.clone()
+                .filter(|(_, ended)| !**ended)
+                .map(|(source, _)| source)
+        };
         let reached = if open().next().is_none() {
             // Nothing comes any more, and so everything is over.
             Some(END_OF_TIME)

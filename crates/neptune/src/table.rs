@@ -89,7 +89,10 @@ impl DeclaredTable {
         };
         let name = watermark.column.text.as_str();
         let refused = |position, what: String| Err(self.source.error(position, what));
-        let schema = self.table.schema().unwrap_or_else(|| Arc::new(Schema::empty()));
+        let schema = self
+            .table
+            .schema()
+            .unwrap_or_else(|| Arc::new(Schema::empty()));
         let Ok(column) = schema.index_of(name) else {
             let what = format!("table '{}' has no column '{name}'", self.table.name());
             return refused(watermark.column.position, what);
@@ -119,7 +122,8 @@ impl DeclaredTable {
         match planned() {
             Err(error) => refused(position, error.strip_backtrace()),
             Ok((_, _, true)) => {
-                let what = format!("a watermark is computed from the event time column '{name}' alone");
+                let what =
+                    format!("a watermark is computed from the event time column '{name}' alone");
                 refused(position, what)
             }
             Ok((_, kind, _)) if !is_time(&kind) => {

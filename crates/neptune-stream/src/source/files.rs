@@ -155,7 +155,8 @@ impl Source for FileSource {
                     name: self.name.clone(),
                     reason: format!("the checkpoint's list of files is of another source: {error}"),
                 })?;
-            log.seen.extend(entries.iter().map(|entry| entry.path.clone()));
+            log.seen
+                .extend(entries.iter().map(|entry| entry.path.clone()));
             log.entries.extend(entries);
         }
         Ok(())

@@ -313,7 +313,9 @@ impl Source for GeneratorSource {
         for memo in memos {
             let start = memo.as_i64().ok_or_else(|| StreamError::Offset {
                 name: self.name.clone(),
-                reason: format!("it cannot have begun at '{memo}': the checkpoint is of another source"),
+                reason: format!(
+                    "it cannot have begun at '{memo}': the checkpoint is of another source"
+                ),
             })?;
             // Known already only if it has begun in this process, at the same time.
             let _ = self.start_micros.set(start);

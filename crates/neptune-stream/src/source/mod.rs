@@ -25,11 +25,11 @@ use crate::error::StreamError;
 use crate::offset::{Limits, Offset, OffsetRange};
 
 pub use files::{FileSource, FileTable};
+pub(crate) use generator::marked;
 pub use generator::{
     Clock, GeneratorSource, GeneratorTable, RowGenerator, RowTimes, SystemClock, generator_fn,
 };
 pub use listing::FileEntry;
-pub(crate) use generator::marked;
 pub(crate) use listing::{Place, data_files};
 pub use nexmark::{
     DEFAULT_EVENTS_PER_SECOND, DEFAULT_START_NANOS, NexmarkGenerator, NexmarkStart, NexmarkTable,

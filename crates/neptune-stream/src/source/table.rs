@@ -196,7 +196,10 @@ impl TableProvider for StreamTableProvider {
     ) -> Result<Vec<TableProviderFilterPushDown>> {
         // Every row moves the watermark, also one that the query has no use for.
         if self.table.has_event_time() {
-            return Ok(vec![TableProviderFilterPushDown::Unsupported; filters.len()]);
+            return Ok(vec![
+                TableProviderFilterPushDown::Unsupported;
+                filters.len()
+            ]);
         }
         Ok(self.table.source.filter_pushdown(filters))
     }

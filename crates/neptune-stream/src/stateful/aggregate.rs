@@ -17,7 +17,7 @@ use datafusion::arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{Distribution, Partitioning, PhysicalExpr};
+use datafusion::physical_expr::{Distribution, PhysicalExpr};
 use neptune_state::{Bytes, Group};
 
 use super::bound::TimeBound;
@@ -74,13 +74,6 @@ impl Aggregation {
             .collect()
     }
 
-    fn partitioning(&self, partitions: usize) -> Partitioning {
-        match self.keys {
-            0 => Partitioning::UnknownPartitioning(partitions),
-            _ => Partitioning::Hash(self.key_columns(), partitions),
-        }
-    }
-
     fn distribution(&self) -> Distribution {
         match self.keys {
             0 => Distribution::SinglePartition,
@@ -94,9 +87,7 @@ impl Aggregation {
     /// The keys of a batch's rows, and when each is over.
     fn keys_of(&self, batch: &RecordBatch) -> Result<(EncodedRows, Option<Int64Array>)> {
         let rows = batch.num_rows();
-        let encoded = self
-            .key_codec
-            .encode(&batch.columns()[..self.keys], rows)?;
+        let encoded = self.key_codec.encode(&batch.columns()[..self.keys], rows)?;
         let over = match self.bound {
             Some((column, bound)) => Some(over_at(batch.column(column), bound)?),
             None => None,
@@ -107,9 +98,14 @@ impl Aggregation {
     /// The rows of entries.
     fn rows_of(&self, entries: &[(Bytes, Bytes)]) -> Result<RecordBatch> {
         let skip = if self.bound.is_some() { TIME_BYTES } else { 0 };
-        let keys = entries.iter().map(|(key, _)| key.get(skip..).unwrap_or(&[]));
+        let keys = entries
+            .iter()
+            .map(|(key, _)| key.get(skip..).unwrap_or(&[]));
         let mut columns: Vec<ArrayRef> = self.key_codec.decode(keys)?;
-        columns.extend(self.value_codec.decode(entries.iter().map(|(_, value)| value.as_ref()))?);
+        columns.extend(
+            self.value_codec
+                .decode(entries.iter().map(|(_, value)| value.as_ref()))?,
+        );
         batch_of(&self.schema, columns, entries.len())
     }
 
@@ -137,10 +133,6 @@ impl Step for Restore {
 
     fn distribution(&self) -> Distribution {
         self.0.distribution()
-    }
-
-    fn partitioning(&self, partitions: usize) -> Partitioning {
-        self.0.partitioning(partitions)
     }
 
     fn start(self: Arc<Self>, _: Part) -> Result<Box<dyn Run>> {
@@ -197,10 +189,6 @@ impl Step for Save {
         Arc::clone(&self.0.schema)
     }
 
-    fn partitioning(&self, partitions: usize) -> Partitioning {
-        self.0.partitioning(partitions)
-    }
-
     fn changes_state(&self) -> bool {
         true
     }
@@ -240,7 +228,8 @@ impl Run for SaveRun {
             let row = keys.row(index);
             let over = over.as_ref().map(|over| over.value(index));
             let key = key_of(over, row);
-            let is_over = shared.mode != OutputMode::Complete && over.is_some_and(|at| at <= closed);
+            let is_over =
+                shared.mode != OutputMode::Complete && over.is_some_and(|at| at <= closed);
             if let Some(delta) = &mut self.delta {
                 match is_over {
                     true => delta.delete(0, group(row), key.clone())?,

@@ -9,6 +9,7 @@ use datafusion::common::{Column, DFSchema, Result, ScalarValue};
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, JoinType, LogicalPlan, Operator};
 
+use super::join_node::StreamJoinNode;
 use crate::event_time::is_event_time;
 
 /// The plan node that appends each row's session as its last column.
@@ -122,7 +123,15 @@ pub(crate) fn bounds(plan: &LogicalPlan) -> Result<Vec<Option<TimeBound>>> {
         LogicalPlan::Unnest(unnest) => {
             let input = bounds(&unnest.input)?;
             let origin = unnest.dependency_indices.iter();
-            origin.map(|index| input.get(*index).copied().flatten()).collect()
+            origin
+                .map(|index| input.get(*index).copied().flatten())
+                .collect()
+        }
+        LogicalPlan::Extension(extension) if extension.node.as_any().is::<StreamJoinNode>() => {
+            match extension.node.as_any().downcast_ref::<StreamJoinNode>() {
+                Some(join) => join.bounds()?,
+                None => vec![None; fields],
+            }
         }
         LogicalPlan::Extension(extension) => {
             let mut found = match extension.node.inputs().as_slice() {
@@ -147,11 +156,7 @@ pub(crate) fn bounds(plan: &LogicalPlan) -> Result<Vec<Option<TimeBound>>> {
 }
 
 /// The bound of an expression over columns that have these.
-pub(crate) fn of(
-    expr: &Expr,
-    schema: &DFSchema,
-    input: &[Option<TimeBound>],
-) -> Option<TimeBound> {
+pub(crate) fn of(expr: &Expr, schema: &DFSchema, input: &[Option<TimeBound>]) -> Option<TimeBound> {
     match expr {
         Expr::Column(column) => *input.get(index_of(schema, column)?)?,
         Expr::Alias(alias) => of(&alias.expr, schema, input),

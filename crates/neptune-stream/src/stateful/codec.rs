@@ -104,7 +104,10 @@ impl RowCodec {
     /// The rows of `columns`.
     pub(crate) fn encode(&self, columns: &[ArrayRef], rows: usize) -> Result<EncodedRows> {
         if self.fields.is_empty() {
-            return Ok(EncodedRows { rows: None, count: rows });
+            return Ok(EncodedRows {
+                rows: None,
+                count: rows,
+            });
         }
         Ok(EncodedRows {
             rows: Some(self.converter.convert_columns(columns)?),
@@ -128,12 +131,15 @@ impl RowCodec {
             .converter
             .convert_rows(rows.into_iter().map(|row| parser.parse(row)))?;
         // Dictionaries come back as what they stand for.
-        let typed = columns.into_iter().zip(&self.fields).map(|(column, field)| {
-            match column.data_type() == field.data_type() {
-                true => Ok(column),
-                false => cast(&column, field.data_type()).map_err(DataFusionError::from),
-            }
-        });
+        let typed = columns
+            .into_iter()
+            .zip(&self.fields)
+            .map(
+                |(column, field)| match column.data_type() == field.data_type() {
+                    true => Ok(column),
+                    false => cast(&column, field.data_type()).map_err(DataFusionError::from),
+                },
+            );
         typed.collect()
     }
 }
@@ -249,8 +255,11 @@ mod tests {
 
     #[test]
     fn a_value_is_over_when_its_delay_has_passed_and_null_at_the_end() {
-        let column: ArrayRef =
-            Arc::new(TimestampSecondArray::from(vec![Some(2), None, Some(i64::MAX)]));
+        let column: ArrayRef = Arc::new(TimestampSecondArray::from(vec![
+            Some(2),
+            None,
+            Some(i64::MAX),
+        ]));
         let bound = TimeBound {
             kind: TimeKind::Value,
             delay: 5,

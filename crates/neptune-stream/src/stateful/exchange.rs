@@ -11,8 +11,8 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{Result, internal_err};
 use datafusion::logical_expr::ColumnarValue;
-use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_plan::metrics::Time;
 use datafusion::physical_plan::repartition::BatchPartitioner;
 use neptune_state::{Group, KeyGroups};
@@ -71,7 +71,9 @@ impl PhysicalExpr for KeyGroup {
             .map(|column| column.evaluate(batch)?.into_array(rows))
             .collect();
         let encoded = self.codec.encode(&columns?, rows)?;
-        let groups: UInt32Array = (0..rows).map(|row| Some(u32::from(group(encoded.row(row)).number()))).collect();
+        let groups: UInt32Array = (0..rows)
+            .map(|row| Some(u32::from(group(encoded.row(row)).number())))
+            .collect();
         Ok(ColumnarValue::Array(Arc::new(groups)))
     }
 
@@ -104,7 +106,8 @@ pub(crate) fn owned_groups(partition: usize, partitions: usize) -> Result<Vec<Gr
     let numbers = UInt32Array::from_iter_values(0..u32::from(groups.count()));
     let batch = RecordBatch::try_new(schema, vec![Arc::new(numbers)])?;
     let by_group = vec![Arc::new(Column::new("g", 0)) as _];
-    let mut partitioner = BatchPartitioner::new_hash_partitioner(by_group, partitions, Time::new())?;
+    let mut partitioner =
+        BatchPartitioner::new_hash_partitioner(by_group, partitions, Time::new())?;
     let mut owned = Vec::new();
     partitioner.partition(batch, |to, part| {
         if to == partition {

@@ -9,7 +9,7 @@ use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_expr::{Distribution, Partitioning, PhysicalExpr};
+use datafusion::physical_expr::{Distribution, PhysicalExpr};
 use neptune_state::Group;
 
 use super::bound::TimeBound;
@@ -85,10 +85,6 @@ impl Step for FirstSeen {
         ))])
     }
 
-    fn partitioning(&self, partitions: usize) -> Partitioning {
-        Partitioning::Hash(self.key_columns(), partitions)
-    }
-
     fn changes_state(&self) -> bool {
         true
     }
@@ -157,7 +153,10 @@ impl Run for FirstSeenRun {
             kept.push(true);
         }
         shared.operator.late(dropped);
-        Ok(vec![filter_record_batch(&batch, &BooleanArray::from(kept))?])
+        Ok(vec![filter_record_batch(
+            &batch,
+            &BooleanArray::from(kept),
+        )?])
     }
 
     fn finish(&mut self) -> Result<Option<RecordBatch>> {

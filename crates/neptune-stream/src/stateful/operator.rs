@@ -4,8 +4,8 @@
 //! loop commits the changes of all operators at once, or drops them.
 
 use std::ops::Bound;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use datafusion::common::{Result, internal_err};
 use neptune_state::{Bytes, Changes, Group, KeyGroups, StateStore, StateTable, TableId};
@@ -67,8 +67,8 @@ pub(crate) struct Operator {
     changes: Mutex<Option<Changes>>,
     watermarks: Arc<Watermarks>,
     late_rows: AtomicU64,
-    /// Whether its first table's keys begin with the time at which they are over.
-    timed: bool,
+    /// The tables whose keys begin with the time at which they are over.
+    timed: &'static [usize],
 }
 
 /// Tables that each operator has.
@@ -76,7 +76,12 @@ const TABLES: u32 = 4;
 
 impl Operator {
     /// The operator with this number in its query.
-    pub(crate) fn new(number: u32, what: String, watermarks: Arc<Watermarks>, timed: bool) -> Self {
+    pub(crate) fn new(
+        number: u32,
+        what: String,
+        watermarks: Arc<Watermarks>,
+        timed: &'static [usize],
+    ) -> Self {
         Self {
             what,
             first: number * TABLES,
@@ -178,15 +183,14 @@ impl Operator {
 
     /// The earliest time at which something in its state is over.
     pub(crate) fn next_over(&self) -> Result<Option<i64>> {
-        if !self.timed {
-            return Ok(None);
-        }
-        let table = self.table(0)?;
         let mut next: Option<i64> = None;
-        for group in KeyGroups::default().all() {
-            if let Some(key) = table.first_key(group).map_err(StreamError::from)? {
-                let at = time_of(&key);
-                next = Some(next.map_or(at, |next| next.min(at)));
+        for table in self.timed {
+            let table = self.table(*table)?;
+            for group in KeyGroups::default().all() {
+                if let Some(key) = table.first_key(group).map_err(StreamError::from)? {
+                    let at = time_of(&key);
+                    next = Some(next.map_or(at, |next| next.min(at)));
+                }
             }
         }
         Ok(next)
@@ -201,7 +205,13 @@ pub(crate) struct Delta {
 }
 
 impl Delta {
-    pub(crate) fn put(&mut self, table: u32, group: Group, key: Vec<u8>, value: Vec<u8>) -> Result<()> {
+    pub(crate) fn put(
+        &mut self,
+        table: u32,
+        group: Group,
+        key: Vec<u8>,
+        value: Vec<u8>,
+    ) -> Result<()> {
         let table = TableId(self.first + table);
         let put = self.changes.put(table, group, key, value);
         Ok(put.map_err(StreamError::from)?)

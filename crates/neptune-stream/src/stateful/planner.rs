@@ -15,10 +15,12 @@ use super::aggregate::{Aggregation, Restore, Save};
 use super::bound::TimeBound;
 use super::first_seen::FirstSeen;
 use super::hold::Hold;
+use super::join_node::StreamJoinNode;
 use super::late::DropLate;
 use super::node::{Kind, StatefulNode};
 use super::operator::Operator;
 use super::output::OutputMode;
+use super::sealed::SealedAggregateExec;
 use super::step::StepExec;
 
 /// Plans [`StatefulNode`]s.
@@ -29,13 +31,16 @@ pub(crate) struct StatefulPlanner;
 impl ExtensionPlanner for StatefulPlanner {
     async fn plan_extension(
         &self,
-        _: &dyn PhysicalPlanner,
+        planner: &dyn PhysicalPlanner,
         node: &dyn UserDefinedLogicalNode,
         _: &[&LogicalPlan],
         inputs: &[Arc<dyn ExecutionPlan>],
-        _: &dyn Session,
-        _: &PhysicalPlanningContext,
+        session: &dyn Session,
+        context: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        if let Some(join) = node.as_any().downcast_ref::<StreamJoinNode>() {
+            return join.plan(planner, inputs, session, context).map(Some);
+        }
         let Some(node) = node.as_any().downcast_ref::<StatefulNode>() else {
             return Ok(None);
         };
@@ -118,5 +123,5 @@ fn aggregate(
     )?;
     let saved = Arc::new(StepExec::new(Arc::new(Save(shared)), Arc::new(merged)));
     let shown = again(*last.mode(), last.group_expr().clone(), saved)?;
-    Ok(Arc::new(shown))
+    Ok(Arc::new(SealedAggregateExec::new(shown)))
 }

@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::tree_node::TreeNode;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, JoinType};
 use datafusion::logical_expr::{Aggregate, Expr, Extension, Join, LogicalPlan, TableScan, Window};
 
 use super::bound::{TimeBound, bounds};
+use super::join_node::{StreamJoinNode, times_of};
 use super::node::{Kind, StatefulNode};
 use super::operator::{Operator, Watermarks};
 use super::output::OutputMode;
@@ -152,7 +153,7 @@ impl Rewriter<'_> {
         }
     }
 
-    fn operator(&mut self, what: String, timed: bool) -> Arc<Operator> {
+    fn operator(&mut self, what: String, timed: &'static [usize]) -> Arc<Operator> {
         let number = self.operators.len() as u32;
         let watermarks = Arc::clone(&self.watermarks);
         let operator = Arc::new(Operator::new(number, what, watermarks, timed));
@@ -207,6 +208,7 @@ impl Rewriter<'_> {
             Kind::Aggregate { bound, .. } | Kind::FirstSeen { bound, .. } => bound.is_some(),
             Kind::Hold { .. } => true,
         };
+        let timed: &[usize] = if timed { &[0] } else { &[] };
         let operator = self.operator(what, timed);
         Ok((node(kind, plan, operator), flow))
     }
@@ -246,7 +248,7 @@ impl Rewriter<'_> {
 
     fn hold(&mut self, input: LogicalPlan, column: usize, bound: TimeBound) -> LogicalPlan {
         let name = input.schema().field(column).name().clone();
-        let operator = self.operator(format!("rows held until {name} is over"), true);
+        let operator = self.operator(format!("rows held until {name} is over"), &[0]);
         node(Kind::Hold { column, bound }, input, operator)
     }
 
@@ -264,16 +266,24 @@ impl Rewriter<'_> {
                 let left = join.left.schema().fields().len();
                 beside_table(stream, join.join_type, false, left)?
             }
+            [Flow::Rows, Flow::Rows] if is_kept(join.join_type) => {
+                let (Some(right), Some(left)) = (inputs.pop(), inputs.pop()) else {
+                    return Err(refused("a join has lost its inputs", "report this"));
+                };
+                return self.stream_join(join, left, right);
+            }
             [Flow::Rows, Flow::Rows] => {
                 let Some((left, right)) = window_pair(&join, &inputs)? else {
                     return Err(refused(
-                        "a join of two streams needs an event-time window on both sides that is equal",
-                        "add the window to the condition: ON a.window = b.window AND …",
+                        "EXISTS, IN and their negations between two streams need an event-time window on both sides that is equal",
+                        "add the window to the condition, or use JOIN",
                     ));
                 };
                 let second = inputs.pop();
                 let first = inputs.pop();
-                for (input, (column, bound)) in [first, second].into_iter().flatten().zip([left, right]) {
+                for (input, (column, bound)) in
+                    [first, second].into_iter().flatten().zip([left, right])
+                {
                     let held = self.hold(input, column, bound);
                     inputs.push(held);
                 }
@@ -290,6 +300,51 @@ impl Rewriter<'_> {
         let expressions = plan.expressions();
         Ok((plan.with_new_exprs(expressions, inputs)?, flow))
     }
+
+    fn stream_join(
+        &mut self,
+        join: Join,
+        left: LogicalPlan,
+        right: LogicalPlan,
+    ) -> Result<(LogicalPlan, Flow), StreamError> {
+        let join = Join {
+            left: Arc::new(left),
+            right: Arc::new(right),
+            ..join
+        };
+        let times = times_of(&join)?;
+        let outer = match join.join_type {
+            JoinType::Left => &[0][..],
+            JoinType::Right => &[1],
+            JoinType::Full => &[0, 1],
+            _ => &[],
+        };
+        if outer.iter().any(|side| times[*side].kept_until.is_none()) {
+            return Err(refused(
+                "an outer join of two streams has to know when a row will find no partner any more",
+                "bound the times in its condition, such as a.ts BETWEEN b.ts - INTERVAL '1 minute' AND b.ts, over tables \
+                 WITH a WATERMARK",
+            ));
+        }
+        let mut conditions: Vec<String> =
+            join.on.iter().map(|(a, b)| format!("{a} = {b}")).collect();
+        conditions.extend(join.filter.iter().map(ToString::to_string));
+        let what = format!("{} join on {}", join.join_type, conditions.join(" AND "));
+        // The indexes by time of both sides.
+        let operator = self.operator(what, &[0, 2]);
+        let plan = LogicalPlan::Extension(Extension {
+            node: Arc::new(StreamJoinNode::new(join, operator, times)),
+        });
+        Ok((plan, Flow::Rows))
+    }
+}
+
+/// Whether two streams are joined by keeping their rows.
+fn is_kept(kind: JoinType) -> bool {
+    matches!(
+        kind,
+        JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full
+    )
 }
 
 fn one(inputs: Vec<LogicalPlan>) -> Result<LogicalPlan, StreamError> {
@@ -311,14 +366,20 @@ fn node(kind: Kind, input: LogicalPlan, operator: Arc<Operator>) -> LogicalPlan 
 }
 
 /// The bounded column that is over first.
-fn earliest(found: &[Option<TimeBound>]) -> Option<(usize, TimeBound)> {
-    let bounded = found.iter().enumerate().filter_map(|(n, bound)| Some((n, (*bound)?)));
+pub(super) fn earliest(found: &[Option<TimeBound>]) -> Option<(usize, TimeBound)> {
+    let bounded = found
+        .iter()
+        .enumerate()
+        .filter_map(|(n, bound)| Some((n, (*bound)?)));
     bounded.min_by_key(|(_, bound)| bound.delay)
 }
 
 fn described(aggregate: &Aggregate) -> String {
     let list = |expressions: &[Expr]| {
-        let each: Vec<String> = expressions.iter().map(|e| e.schema_name().to_string()).collect();
+        let each: Vec<String> = expressions
+            .iter()
+            .map(|e| e.schema_name().to_string())
+            .collect();
         each.join(", ")
     };
     format!(
@@ -346,7 +407,9 @@ fn partition_time(
     let common = each.fold(first, |common, next| {
         common.into_iter().filter(|c| next.contains(c)).collect()
     });
-    let bounded = common.into_iter().filter_map(|c| Some((c, (*found.get(c)?)?)));
+    let bounded = common
+        .into_iter()
+        .filter_map(|c| Some((c, (*found.get(c)?)?)));
     bounded.min_by_key(|(_, bound)| bound.delay)
 }
 
@@ -453,7 +516,10 @@ fn stateless(plan: &LogicalPlan, flows: &[Flow]) -> Result<Flow, StreamError> {
             let same = |wanted: &Flow| flows.iter().all(|flow| flow == wanted);
             if same(&Flow::Rows) {
                 Ok(Flow::Rows)
-            } else if flows.iter().all(|flow| matches!(flow, Flow::Whole | Flow::Static)) {
+            } else if flows
+                .iter()
+                .all(|flow| matches!(flow, Flow::Whole | Flow::Static))
+            {
                 Ok(Flow::Whole)
             } else if flows.contains(&Flow::Static) {
                 Err(refused(
@@ -494,7 +560,9 @@ fn never_final(outermost: bool, what: &str) -> StreamError {
             "group by a window, such as tumble(INTERVAL '1 minute'), over a table WITH a WATERMARK, or use \
              output_mode = 'update'"
         }
-        false => "group by a window over a table WITH a WATERMARK: what lies above it needs final rows",
+        false => {
+            "group by a window over a table WITH a WATERMARK: what lies above it needs final rows"
+        }
     };
     refused(&what, help)
 }

@@ -21,9 +21,10 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
-use futures::{StreamExt, TryStreamExt, stream};
+use futures::{StreamExt, stream};
 use neptune_exec::yielding::poll_yield;
-use parking_lot::Mutex;
+
+use super::ahead::Ahead;
 
 /// What a node does; shared by its partitions and micro-batches.
 pub(crate) trait Step: fmt::Debug + Send + Sync + 'static {
@@ -39,11 +40,6 @@ pub(crate) trait Step: fmt::Debug + Send + Sync + 'static {
     /// How rows must come to its partitions.
     fn distribution(&self) -> Distribution {
         Distribution::UnspecifiedDistribution
-    }
-
-    /// How its rows are partitioned, when its input comes in so many partitions.
-    fn partitioning(&self, partitions: usize) -> Partitioning {
-        Partitioning::UnknownPartitioning(partitions)
     }
 
     /// Whether it changes state, and so has to see all of its input, whoever reads its rows.
@@ -89,8 +85,7 @@ pub(crate) struct StepExec {
     input: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
-    /// Its rows, by partition, if it was run ahead of what stands above it.
-    ahead: Mutex<Option<Vec<Vec<RecordBatch>>>>,
+    pub(super) ahead: Ahead,
 }
 
 impl StepExec {
@@ -98,7 +93,8 @@ impl StepExec {
         let partitions = input.output_partitioning().partition_count();
         let properties = PlanProperties::new(
             EquivalenceProperties::new(step.schema()),
-            step.partitioning(partitions),
+            // By a hash of our own, if at all: DataFusion must not take it for its own.
+            Partitioning::UnknownPartitioning(partitions),
             EmissionType::Both,
             input.boundedness(),
         );
@@ -107,7 +103,7 @@ impl StepExec {
             input,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
-            ahead: Mutex::new(None),
+            ahead: Ahead::default(),
         }
     }
 
@@ -115,22 +111,8 @@ impl StepExec {
         self.step.changes_state()
     }
 
-    /// Runs it to its end, before anything reads it.
-    ///
-    /// # Errors
-    /// Those of the plan below.
-    pub(crate) async fn run_ahead(&self, context: &Arc<TaskContext>) -> Result<()> {
-        let partitions = self.properties.output_partitioning().partition_count();
-        let each = (0..partitions).map(|partition| async move {
-            let rows = self.run(partition, Arc::clone(context))?;
-            rows.try_collect::<Vec<_>>().await
-        });
-        let rows = futures::future::try_join_all(each).await?;
-        *self.ahead.lock() = Some(rows);
-        Ok(())
-    }
-
-    fn run(
+    /// Runs a partition, whether or not it was run ahead.
+    pub(super) fn run(
         &self,
         partition: usize,
         context: Arc<TaskContext>,
@@ -255,15 +237,8 @@ impl ExecutionPlan for StepExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let ahead = self.ahead.lock().as_mut().map(|rows| {
-            let rows = rows.get_mut(partition);
-            rows.map(std::mem::take).unwrap_or_default()
-        });
-        match ahead {
-            Some(rows) => Ok(Box::pin(RecordBatchStreamAdapter::new(
-                self.step.schema(),
-                stream::iter(rows.into_iter().map(Ok)),
-            ))),
+        match self.ahead.take(partition, &self.step.schema()) {
+            Some(rows) => Ok(rows),
             None => self.run(partition, context),
         }
     }

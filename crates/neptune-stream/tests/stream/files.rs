@@ -130,7 +130,9 @@ async fn caps_split_the_files_into_triggers_and_any_range_can_be_planned_again()
 
     let beyond = OffsetRange::new(Offset::Files(0), Offset::Files(8));
     stream.set_range(beyond);
-    let error = query(stream.provider(), "SELECT * FROM t").await.unwrap_err();
+    let error = query(stream.provider(), "SELECT * FROM t")
+        .await
+        .unwrap_err();
     assert!(matches!(error, StreamError::Offset { .. }), "{error}");
 }
 

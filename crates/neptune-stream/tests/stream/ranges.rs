@@ -98,7 +98,9 @@ async fn a_query_sees_exactly_the_range() {
         ),
     ] {
         let (source, _) = rate(1);
-        let found = query(over(source, 100, 1_300).provider(), sql).await.unwrap();
+        let found = query(over(source, 100, 1_300).provider(), sql)
+            .await
+            .unwrap();
         assert_eq!(numbers(&found), expected, "{sql}");
     }
     let (source, _) = rate(2);
@@ -141,13 +143,17 @@ async fn one_logical_plan_serves_every_micro_batch() {
 async fn planning_without_a_range_or_with_a_wrong_one_is_refused() {
     let (source, _) = rate(1);
     let stream = Arc::new(StreamTable::new(Arc::new(source), None));
-    let error = query(stream.provider(), "SELECT * FROM t").await.unwrap_err();
+    let error = query(stream.provider(), "SELECT * FROM t")
+        .await
+        .unwrap_err();
     assert!(
         error.to_string().contains("before its micro-batch"),
         "{error}"
     );
     stream.set_range(OffsetRange::new(Offset::Files(0), Offset::Files(1)));
-    let error = query(stream.provider(), "SELECT * FROM t").await.unwrap_err();
+    let error = query(stream.provider(), "SELECT * FROM t")
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("not a range of rows"), "{error}");
 }
 

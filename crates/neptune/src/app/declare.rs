@@ -94,7 +94,10 @@ pub(crate) async fn create_table(
     if let Some(watermark) = &create.watermark
         && !table.capabilities().source
     {
-        let what = format!("event time is for tables that are read as a stream, and '{}' is none", create.name);
+        let what = format!(
+            "event time is for tables that are read as a stream, and '{}' is none",
+            create.name
+        );
         return refused(watermark.column.position, &what);
     }
     if exists {
@@ -124,7 +127,10 @@ fn spec(create: &CreateTable, options: &Options, others: &[&str]) -> TableSpec {
         name: create.name.to_string(),
         connector: create.connector.text.clone(),
         schema: create.schema(),
-        event_time: create.watermark.as_ref().map(|watermark| watermark.column.text.clone()),
+        event_time: create
+            .watermark
+            .as_ref()
+            .map(|watermark| watermark.column.text.clone()),
         options,
     }
 }

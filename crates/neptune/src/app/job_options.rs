@@ -15,7 +15,12 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 const CAPS: [&str; 2] = ["max_rows_per_trigger", "max_files_per_trigger"];
 
 /// What else only a job has that reads a stream.
-const STREAM_ONLY: [&str; 4] = ["output_mode", "checkpoint", "checkpoint_fsync", "idle_timeout"];
+const STREAM_ONLY: [&str; 4] = [
+    "output_mode",
+    "checkpoint",
+    "checkpoint_fsync",
+    "idle_timeout",
+];
 
 /// The options of a job, read.
 #[derive(Debug, Clone, Default)]
