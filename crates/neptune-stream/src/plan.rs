@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion::common::Result;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::{ExecutionPlan, displayable};
 use datafusion::physical_plan::execution_plan::reset_plan_states;
 
 use crate::error::StreamError;
@@ -82,6 +81,7 @@ impl PlanCache {
         let plan = planner
             .create_physical_plan(request.plan, request.state)
             .await?;
+        tracing::debug!("planned:\n{}", displayable(plan.as_ref()).indent(false));
         self.last = Some(Planned {
             plan: Arc::clone(&plan),
             versions: versions.clone(),

@@ -28,7 +28,7 @@ use crate::progress::QueryProgress;
 use crate::shared::PinnedTable;
 use crate::sink::{Epoch, Sink, WriteMode};
 use crate::source::StreamTable;
-use crate::stateful::{Flow, OutputMode, Stateful, rewrite};
+use crate::stateful::{Flow, OutputMode, Stateful, rewrite, run_ahead};
 use crate::trigger::{Schedule, Trigger};
 use crate::watermark::WatermarkTracker;
 use crate::write::stage;
@@ -104,7 +104,7 @@ impl StreamQuery {
         let stateful = rewrite(plan, spec.mode, is_stream)?;
         // A filter that one micro-batch has filled would hold for the next.
         let options = spec.state.config_mut().options_mut();
-        options.optimizer.enable_dynamic_filter_pushdown = false;
+        options.set("datafusion.optimizer.enable_dynamic_filter_pushdown", "false")?;
         Ok(Self { spec, stateful })
     }
 
@@ -388,7 +388,10 @@ impl StreamQuery {
         };
         let (noted, staged) = futures::join!(
             note,
-            stage(&plan, &context, spec.sink.as_ref(), &epoch, mode),
+            async {
+                run_ahead(&plan, &context).await?;
+                stage(&plan, &context, spec.sink.as_ref(), &epoch, mode).await
+            },
         );
         noted?;
         let rows_in = spec.sources.iter().map(|table| table.rows_read()).sum();

@@ -201,6 +201,10 @@ impl Step for Save {
         self.0.partitioning(partitions)
     }
 
+    fn changes_state(&self) -> bool {
+        true
+    }
+
     fn start(self: Arc<Self>, part: Part) -> Result<Box<dyn Run>> {
         Ok(Box::new(SaveRun {
             shared: Arc::clone(&self.0),

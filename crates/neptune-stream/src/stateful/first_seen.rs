@@ -89,6 +89,10 @@ impl Step for FirstSeen {
         Partitioning::Hash(self.key_columns(), partitions)
     }
 
+    fn changes_state(&self) -> bool {
+        true
+    }
+
     fn start(self: Arc<Self>, part: Part) -> Result<Box<dyn Run>> {
         let rest = match self.bound {
             Some(_) => owned_groups(part.partition, part.partitions)?,

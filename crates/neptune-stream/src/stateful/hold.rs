@@ -71,6 +71,10 @@ impl Step for Hold {
         Arc::clone(&self.schema)
     }
 
+    fn changes_state(&self) -> bool {
+        true
+    }
+
     fn start(self: Arc<Self>, part: Part) -> Result<Box<dyn Run>> {
         // Any partition may hold any row: the entries of a group belong to the partition of its number.
         let all = KeyGroups::default();

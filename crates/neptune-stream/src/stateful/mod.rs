@@ -4,9 +4,11 @@
 //! - [`bound`] knows which columns tell when a row is over;
 //! - [`node`] and [`planner`] bring the operators into logical and physical plans;
 //! - [`aggregate`], [`first_seen`], [`hold`] and [`late`] are the operators, each a [`step`];
+//! - [`ahead`] runs them to their end where what reads them might not;
 //! - [`operator`] is their access to state; [`codec`] says how rows look there, [`exchange`] who owns which.
 
 mod aggregate;
+mod ahead;
 mod bound;
 mod codec;
 mod exchange;
@@ -20,6 +22,7 @@ mod planner;
 mod rewrite;
 mod step;
 
+pub(crate) use ahead::run_ahead;
 pub use output::{OutputMode, UnknownOutputMode};
 pub(crate) use planner::StatefulPlanner;
 pub(crate) use rewrite::{Flow, Stateful, rewrite};

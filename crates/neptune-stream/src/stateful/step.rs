@@ -21,8 +21,9 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
-use futures::{StreamExt, stream};
+use futures::{StreamExt, TryStreamExt, stream};
 use neptune_exec::yielding::poll_yield;
+use parking_lot::Mutex;
 
 /// What a node does; shared by its partitions and micro-batches.
 pub(crate) trait Step: fmt::Debug + Send + Sync + 'static {
@@ -43,6 +44,11 @@ pub(crate) trait Step: fmt::Debug + Send + Sync + 'static {
     /// How its rows are partitioned, when its input comes in so many partitions.
     fn partitioning(&self, partitions: usize) -> Partitioning {
         Partitioning::UnknownPartitioning(partitions)
+    }
+
+    /// Whether it changes state, and so has to see all of its input, whoever reads its rows.
+    fn changes_state(&self) -> bool {
+        false
     }
 
     /// Begins one partition of a micro-batch.
@@ -83,6 +89,8 @@ pub(crate) struct StepExec {
     input: Arc<dyn ExecutionPlan>,
     properties: Arc<PlanProperties>,
     metrics: ExecutionPlanMetricsSet,
+    /// Its rows, by partition, if it was run ahead of what stands above it.
+    ahead: Mutex<Option<Vec<Vec<RecordBatch>>>>,
 }
 
 impl StepExec {
@@ -99,7 +107,83 @@ impl StepExec {
             input,
             properties: Arc::new(properties),
             metrics: ExecutionPlanMetricsSet::new(),
+            ahead: Mutex::new(None),
         }
+    }
+
+    pub(crate) fn changes_state(&self) -> bool {
+        self.step.changes_state()
+    }
+
+    /// Runs it to its end, before anything reads it.
+    ///
+    /// # Errors
+    /// Those of the plan below.
+    pub(crate) async fn run_ahead(&self, context: &Arc<TaskContext>) -> Result<()> {
+        let partitions = self.properties.output_partitioning().partition_count();
+        let each = (0..partitions).map(|partition| async move {
+            let rows = self.run(partition, Arc::clone(context))?;
+            rows.try_collect::<Vec<_>>().await
+        });
+        let rows = futures::future::try_join_all(each).await?;
+        *self.ahead.lock() = Some(rows);
+        Ok(())
+    }
+
+    fn run(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let part = Part {
+            partition,
+            partitions: self.input.output_partitioning().partition_count(),
+        };
+        let run = Arc::clone(&self.step).start(part)?;
+        let input = self.input.execute(partition, context)?;
+        let baseline = BaselineMetrics::new(&self.metrics, partition);
+        let state = (run, Some(input), baseline);
+        let batches = stream::try_unfold(state, |(mut run, mut input, baseline)| async move {
+            while let Some(rows) = &mut input {
+                let ready = match rows.next().await {
+                    Some(batch) => {
+                        let _timer = baseline.elapsed_compute().timer();
+                        run.batch(batch?)?
+                    }
+                    None => {
+                        input = None;
+                        break;
+                    }
+                };
+                if !ready.is_empty() {
+                    return Ok(Some((ready, (run, input, baseline))));
+                }
+            }
+            poll_fn(poll_yield).await;
+            let last = {
+                let _timer = baseline.elapsed_compute().timer();
+                run.finish()?
+            };
+            Ok::<_, datafusion::common::DataFusionError>(
+                last.map(|batch| (vec![batch], (run, input, baseline))),
+            )
+        });
+        let baseline = BaselineMetrics::new(&self.metrics, partition);
+        let batches = batches.flat_map(move |ready| {
+            let each: Vec<Result<RecordBatch>> = match ready {
+                Ok(batches) => batches
+                    .into_iter()
+                    .filter(|batch| batch.num_rows() > 0)
+                    .map(|batch| Ok(batch.record_output(&baseline)))
+                    .collect(),
+                Err(error) => vec![Err(error)],
+            };
+            stream::iter(each)
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(
+            self.step.schema(),
+            batches,
+        )))
     }
 }
 
@@ -171,55 +255,17 @@ impl ExecutionPlan for StepExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let part = Part {
-            partition,
-            partitions: self.input.output_partitioning().partition_count(),
-        };
-        let run = Arc::clone(&self.step).start(part)?;
-        let input = self.input.execute(partition, context)?;
-        let baseline = BaselineMetrics::new(&self.metrics, partition);
-        let state = (run, Some(input), baseline);
-        let batches = stream::try_unfold(state, |(mut run, mut input, baseline)| async move {
-            while let Some(rows) = &mut input {
-                let ready = match rows.next().await {
-                    Some(batch) => {
-                        let _timer = baseline.elapsed_compute().timer();
-                        run.batch(batch?)?
-                    }
-                    None => {
-                        input = None;
-                        break;
-                    }
-                };
-                if !ready.is_empty() {
-                    return Ok(Some((ready, (run, input, baseline))));
-                }
-            }
-            poll_fn(poll_yield).await;
-            let last = {
-                let _timer = baseline.elapsed_compute().timer();
-                run.finish()?
-            };
-            Ok::<_, datafusion::common::DataFusionError>(
-                last.map(|batch| (vec![batch], (run, input, baseline))),
-            )
+        let ahead = self.ahead.lock().as_mut().map(|rows| {
+            let rows = rows.get_mut(partition);
+            rows.map(std::mem::take).unwrap_or_default()
         });
-        let baseline = BaselineMetrics::new(&self.metrics, partition);
-        let batches = batches.flat_map(move |ready| {
-            let each: Vec<Result<RecordBatch>> = match ready {
-                Ok(batches) => batches
-                    .into_iter()
-                    .filter(|batch| batch.num_rows() > 0)
-                    .map(|batch| Ok(batch.record_output(&baseline)))
-                    .collect(),
-                Err(error) => vec![Err(error)],
-            };
-            stream::iter(each)
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(
-            self.step.schema(),
-            batches,
-        )))
+        match ahead {
+            Some(rows) => Ok(Box::pin(RecordBatchStreamAdapter::new(
+                self.step.schema(),
+                stream::iter(rows.into_iter().map(Ok)),
+            ))),
+            None => self.run(partition, context),
+        }
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
