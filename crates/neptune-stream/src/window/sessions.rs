@@ -144,7 +144,7 @@ impl Sessions {
             starts.push(0);
         }
         let groups = match keys.is_empty() {
-            true => vec![0..times.len()],
+            true => std::iter::once(0..times.len()).collect(),
             false => partition(&keys)?.ranges(),
         };
         for group in groups {
