@@ -31,6 +31,13 @@ pub(crate) enum Kind {
     },
     /// Holds rows until they are over.
     Hold { column: usize, bound: TimeBound },
+    /// Holds rows until their session is over.
+    HoldSessions {
+        keys: Vec<usize>,
+        time: usize,
+        /// Nanoseconds.
+        gap: i64,
+    },
 }
 
 /// A stateful operator in a logical plan.
@@ -74,6 +81,7 @@ impl UserDefinedLogicalNodeCore for StatefulNode {
             Kind::Aggregate { .. } => "StatefulAggregate",
             Kind::FirstSeen { .. } => "FirstSeen",
             Kind::Hold { .. } => "HoldUntilOver",
+            Kind::HoldSessions { .. } => "HoldSessions",
         }
     }
 

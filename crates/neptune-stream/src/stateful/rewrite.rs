@@ -17,6 +17,7 @@ use super::node::{Kind, StatefulNode};
 use super::operator::{Operator, Watermarks};
 use super::output::OutputMode;
 use crate::error::StreamError;
+use crate::window::SessionWindow;
 
 /// What a plan gives in one micro-batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,6 +123,11 @@ impl Rewriter<'_> {
             }
             LogicalPlan::Window(window) => self.window(window, one(inputs)?, &flows),
             LogicalPlan::Join(join) => self.join(join, inputs, &flows),
+            LogicalPlan::Extension(extension)
+                if flows == [Flow::Rows] && extension.node.as_any().is::<SessionWindow>() =>
+            {
+                self.sessions(extension, one(inputs)?)
+            }
             plan => {
                 let flow = stateless(&plan, &flows)?;
                 let expressions = plan.expressions();
@@ -206,7 +212,7 @@ impl Rewriter<'_> {
         };
         let timed = match &kind {
             Kind::Aggregate { bound, .. } | Kind::FirstSeen { bound, .. } => bound.is_some(),
-            Kind::Hold { .. } => true,
+            Kind::Hold { .. } | Kind::HoldSessions { .. } => true,
         };
         let timed: &[usize] = if timed { &[0] } else { &[] };
         let operator = self.operator(what, timed);
@@ -250,6 +256,46 @@ impl Rewriter<'_> {
         let name = input.schema().field(column).name().clone();
         let operator = self.operator(format!("rows held until {name} is over"), &[0]);
         node(Kind::Hold { column, bound }, input, operator)
+    }
+
+    /// A session is complete when it is over: its rows come together.
+    fn sessions(
+        &mut self,
+        extension: Extension,
+        input: LogicalPlan,
+    ) -> Result<(LogicalPlan, Flow), StreamError> {
+        let plan = LogicalPlan::Extension(extension);
+        let LogicalPlan::Extension(extension) = &plan else {
+            return Err(refused("a session window has lost its shape", "report this"));
+        };
+        let Some(sessions) = extension.node.as_any().downcast_ref::<SessionWindow>() else {
+            return Err(refused("a session window has lost its shape", "report this"));
+        };
+        let found = bounds(&input)?;
+        let place = |expr: &Expr| column_of(expr, &input);
+        let keys: Option<Vec<usize>> = sessions.keys().iter().map(place).collect();
+        let time = place(sessions.time())
+            .filter(|time| found.get(*time).copied().flatten() == Some(TimeBound::EVENT_TIME));
+        let (Some(keys), Some(time)) = (keys, time) else {
+            return Err(refused(
+                "a session window over a stream is over only by its event time",
+                "declare the time column of session with WATERMARK FOR",
+            ));
+        };
+        let gap = sessions.gap_nanos();
+        let what = format!(
+            "sessions of [{}] with a gap of {gap} ns",
+            sessions
+                .keys()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+        let operator = self.operator(what, &[0]);
+        let held = node(Kind::HoldSessions { keys, time, gap }, input, operator);
+        let expressions = plan.expressions();
+        Ok((plan.with_new_exprs(expressions, vec![held])?, Flow::Rows))
     }
 
     fn join(
