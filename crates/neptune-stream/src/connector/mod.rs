@@ -98,6 +98,8 @@ struct Files {
     bounded: bool,
     sync: bool,
     event_time: Option<String>,
+    /// Rows are written in envelopes that say what became of them.
+    changelog: bool,
     reads: bool,
     writes: bool,
     schema: Mutex<Option<SchemaRef>>,
@@ -226,6 +228,11 @@ impl ConnectorTable {
             Kind::Memory(table) => table.columns(),
             Kind::Shared(table) => table.columns(),
         }
+    }
+
+    /// Whether its rows are written in envelopes that say what became of them.
+    pub fn is_changelog(&self) -> bool {
+        matches!(&self.kind, Kind::Files(files) if files.changelog)
     }
 
     /// Says which columns an `INSERT` writes, where the column list was left out.
@@ -407,7 +414,12 @@ fn files(spec: &TableSpec, options: &mut Options<'_>) -> Result<Files, StreamErr
             return Err(options.missing("path", help));
         }
     };
+    let mut changelog = false;
     let format = match options.text("format") {
+        Some("debezium_json") => {
+            changelog = true;
+            Format::Json
+        }
         Some(name) => format_of(name)?,
         None => {
             let ending = path.extension().and_then(|ending| ending.to_str());
@@ -444,6 +456,7 @@ fn files(spec: &TableSpec, options: &mut Options<'_>) -> Result<Files, StreamErr
         bounded: !single && options.flag("bounded")?.unwrap_or(false),
         sync: options.flag("fsync")?.unwrap_or(false),
         event_time: spec.event_time.clone(),
+        changelog,
         reads,
         writes,
         schema: Mutex::new(spec.schema.clone()),

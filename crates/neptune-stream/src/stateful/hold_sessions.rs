@@ -90,7 +90,13 @@ impl HoldSessions {
     }
 
     /// Takes the stored rows of a session out of the state.
-    fn release(&self, key: &[u8], span: Span, delta: &mut Delta, out: &mut Vec<Bytes>) -> Result<()> {
+    fn release(
+        &self,
+        key: &[u8],
+        span: Span,
+        delta: &mut Delta,
+        out: &mut Vec<Bytes>,
+    ) -> Result<()> {
         let mut from = [key, &time_bytes(span.0)].concat();
         let mut to = [key, &time_bytes(span.1)].concat();
         to.extend_from_slice(&[u8::MAX; 17]);
@@ -242,7 +248,9 @@ impl HoldSessionsRun {
                 } else {
                     open.push(*span);
                 }
-                let own = fresh.iter().filter(|(time, _)| span.0 <= *time && *time <= span.1);
+                let own = fresh
+                    .iter()
+                    .filter(|(time, _)| span.0 <= *time && *time <= span.1);
                 for (time, row) in own {
                     if is_over {
                         out.push(Bytes::from(values.row(*row)));
@@ -287,11 +295,17 @@ impl HoldSessionsRun {
                 let Some((last, _)) = over.last() else { break };
                 from = [last.as_ref(), &[0]].concat();
                 for (index, last) in &over {
-                    let Some(end) = index.len().checked_sub(TIME_BYTES).filter(|end| *end >= TIME_BYTES)
+                    let Some(end) = index
+                        .len()
+                        .checked_sub(TIME_BYTES)
+                        .filter(|end| *end >= TIME_BYTES)
                     else {
                         return exec_err!("the index of sessions in the state is cut short");
                     };
-                    let (key, span) = (&index[TIME_BYTES..end], (time_of(&index[end..]), time_of(last)));
+                    let (key, span) = (
+                        &index[TIME_BYTES..end],
+                        (time_of(&index[end..]), time_of(last)),
+                    );
                     if with_rows.contains(key) {
                         continue;
                     }
@@ -336,10 +350,18 @@ mod tests {
             (vec![(0, 10)], vec![21], vec![(0, 10), (21, 21)]),
             (vec![(0, 10), (25, 30)], vec![18], vec![(0, 30)]),
             (vec![(10, 12)], vec![3, 4], vec![(3, 12)]),
-            (vec![(i64::MAX - 1, i64::MAX)], vec![0], vec![(0, 0), (i64::MAX - 1, i64::MAX)]),
+            (
+                vec![(i64::MAX - 1, i64::MAX)],
+                vec![0],
+                vec![(0, 0), (i64::MAX - 1, i64::MAX)],
+            ),
         ] {
             let fresh: Vec<_> = fresh.into_iter().map(|time| (time, 0)).collect();
-            assert_eq!(merged(&open, &fresh, 10), sessions, "{open:?} and {fresh:?}");
+            assert_eq!(
+                merged(&open, &fresh, 10),
+                sessions,
+                "{open:?} and {fresh:?}"
+            );
         }
     }
 }

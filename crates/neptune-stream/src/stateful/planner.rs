@@ -13,6 +13,7 @@ use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
 use super::aggregate::{Aggregation, Restore, Save};
 use super::bound::TimeBound;
+use super::changelog::Changelog;
 use super::first_seen::FirstSeen;
 use super::hold::Hold;
 use super::hold_sessions::HoldSessions;
@@ -58,6 +59,10 @@ impl ExtensionPlanner for StatefulPlanner {
             }
             Kind::Hold { column, bound } => {
                 let step = Hold::new(operator, input.schema(), *column, *bound)?;
+                Arc::new(StepExec::new(Arc::new(step), input))
+            }
+            Kind::Changelog { keys, bound } => {
+                let step = Changelog::new(operator, input.schema(), keys.clone(), *bound)?;
                 Arc::new(StepExec::new(Arc::new(step), input))
             }
             Kind::HoldSessions { keys, time, gap } => {
