@@ -7,7 +7,7 @@
 mod options;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
@@ -15,7 +15,7 @@ use datafusion::catalog::TableProvider;
 use parking_lot::Mutex;
 
 use crate::error::StreamError;
-use crate::format::{CsvOptions, FileReader, Format, OnError, infer_schema};
+use crate::format::{FileReader, Format, Packing, ReadOptions, WriteOptions, infer_schema};
 use crate::memory::MemoryTable;
 use crate::shared::{DEFAULT_KEEP_VERSIONS, SharedTable};
 use crate::sink::{
@@ -89,11 +89,9 @@ enum Kind {
 #[derive(Debug)]
 struct Files {
     place: Place,
-    format: Format,
-    csv: CsvOptions,
-    on_error: OnError,
+    read: ReadOptions,
+    write: WriteOptions,
     bounded: bool,
-    sync: bool,
     reads: bool,
     writes: bool,
     schema: Mutex<Option<SchemaRef>>,
@@ -326,17 +324,12 @@ impl ConnectorTable {
     pub fn open_sink(&self, console: &Console) -> Result<Arc<dyn Sink>, StreamError> {
         let name = self.name.as_str();
         match &self.kind {
-            Kind::Files(files) if files.writes => {
-                let (format, csv, sync) = (files.format, files.csv, files.sync);
-                Ok(match &files.place {
-                    Place::Directory(path) => {
-                        Arc::new(FilesystemSink::new(name, path.clone(), format, csv, sync))
-                    }
-                    Place::File(path) => {
-                        Arc::new(SingleFileSink::new(name, path.clone(), format, csv, sync))
-                    }
-                })
-            }
+            Kind::Files(files) if files.writes => Ok(match &files.place {
+                Place::Directory(path) => {
+                    Arc::new(FilesystemSink::new(name, path.clone(), files.write))
+                }
+                Place::File(path) => Arc::new(SingleFileSink::new(name, path.clone(), files.write)),
+            }),
             Kind::Console { rows } => Ok(Arc::new(ConsoleSink::new(name, console.clone(), *rows))),
             Kind::Noop => Ok(Arc::new(NoopSink::new(name))),
             Kind::Memory(table) => Ok(Arc::new(MemorySink::new(Arc::clone(table)))),
@@ -400,7 +393,7 @@ impl Files {
             return Ok(());
         }
         if let Some(first) = self.place.files()?.first() {
-            let found = infer_schema(&first.path, self.format, self.csv, &self.on_error)?;
+            let found = infer_schema(first, &self.read)?;
             self.schema.lock().get_or_insert(found);
         }
         Ok(())
@@ -424,7 +417,7 @@ impl Files {
             ),
             help: "give CREATE TABLE a column list".to_owned(),
         })?;
-        let reader = FileReader::new(table, schema, self.format, self.csv, self.on_error.clone())?;
+        let reader = FileReader::new(table, schema, self.read.clone())?;
         let mut slot = self.reader.lock();
         Ok(Arc::clone(slot.get_or_insert(Arc::new(reader))))
     }
@@ -444,45 +437,65 @@ fn files(spec: &TableSpec, options: &mut Options<'_>) -> Result<Files, StreamErr
     };
     let format = match options.text("format") {
         Some(name) => format_of(name)?,
-        None => {
-            let ending = path.extension().and_then(|ending| ending.to_str());
-            match ending {
-                Some("json" | "jsonl" | "ndjson") if single => Format::Json,
-                Some("csv") if single => Format::Csv,
-                Some("parquet") if single => Format::Parquet,
-                _ => {
-                    let help = "write format = 'json', 'csv' or 'parquet'";
-                    return Err(options.missing("format", help));
-                }
+        None => match format_by_ending(&path).filter(|_| single) {
+            Some(format) => format,
+            None => {
+                let help = "write format = 'json', 'csv' or 'parquet'";
+                return Err(options.missing("format", help));
             }
-        }
+        },
     };
-    let mut csv = CsvOptions::default();
+    let mut read = ReadOptions::new(format);
     if format == Format::Csv {
-        csv.header = options.flag("header")?.unwrap_or(csv.header);
-        csv.delimiter = options.character("delimiter")?.unwrap_or(csv.delimiter);
+        read.csv.header = options.flag("header")?.unwrap_or(read.csv.header);
+        read.csv.delimiter = options
+            .character("delimiter")?
+            .unwrap_or(read.csv.delimiter);
     }
     let (reads, writes) = options.kind(true, true)?;
-    let on_error = match format {
-        // A Parquet file is sound or it is not.
-        Format::Parquet => OnError::Fail,
-        Format::Json | Format::Csv => options.on_error()?,
-    };
+    // A Parquet file is sound or it is not, and packs its pages itself.
+    if matches!(format, Format::Json | Format::Csv) {
+        read.on_error = options.on_error()?;
+        read.packing = options
+            .choice("compression", &Packing::NAMES)?
+            .unwrap_or_default();
+        read.max_record_bytes = options
+            .number("max_record_bytes", 1)?
+            .map_or(read.max_record_bytes, count);
+    }
     Ok(Files {
         place: match single {
             true => Place::File(path),
             false => Place::Directory(path),
         },
-        format,
-        csv,
-        on_error,
+        write: WriteOptions {
+            format,
+            csv: read.csv,
+            packing: read.packing,
+            sync: options.flag("fsync")?.unwrap_or(false),
+        },
+        read,
         bounded: !single && options.flag("bounded")?.unwrap_or(false),
-        sync: options.flag("fsync")?.unwrap_or(false),
         reads,
         writes,
         schema: Mutex::new(spec.schema.clone()),
         reader: Mutex::default(),
     })
+}
+
+/// The format that a file's name tells, behind the ending of a packed one.
+fn format_by_ending(path: &Path) -> Option<Format> {
+    let ending = |path: &Path| path.extension()?.to_str().map(str::to_owned);
+    let mut last = ending(path);
+    if matches!(last.as_deref(), Some("gz" | "zst" | "zstd")) {
+        last = ending(Path::new(path.file_stem()?));
+    }
+    match last.as_deref() {
+        Some("json" | "jsonl" | "ndjson") => Some(Format::Json),
+        Some("csv") => Some(Format::Csv),
+        Some("parquet") => Some(Format::Parquet),
+        _ => None,
+    }
 }
 
 fn format_of(name: &str) -> Result<Format, StreamError> {

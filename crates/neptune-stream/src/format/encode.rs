@@ -80,9 +80,9 @@ impl Encoder {
     }
 
     /// Puts the end of the file into `out`.
-    pub(crate) fn finish(self, out: &mut Vec<u8>) -> Result<()> {
+    pub(crate) fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
         if let Encoder::Parquet(writer, shared) = self {
-            writer.close()?;
+            writer.finish()?;
             out.append(&mut shared.0.lock());
         }
         Ok(())

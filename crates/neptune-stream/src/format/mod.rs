@@ -3,6 +3,8 @@
 //! Parquet goes through DataFusion's own scan, with its pruning. The row formats, NDJSON and CSV, have a
 //! reader of our own: DataFusion's cannot say on which line a record is malformed, nor skip it.
 
+mod blocks;
+mod compression;
 mod decode;
 mod encode;
 mod infer;
@@ -24,10 +26,13 @@ use crate::error::StreamError;
 use crate::scan::{ScanExec, ScanPartition, project};
 use crate::source::{FileEntry, ScanRequest};
 
+pub use compression::{Compression, Packing};
+pub(crate) use compression::{Packer, packed};
 pub(crate) use encode::Encoder;
 pub(crate) use infer::infer_schema;
 use malformed::Policy;
 use reader::RowPartition;
+use records::{MAX_RECORD_BYTES, Splitter};
 
 /// How rows are written in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,12 +102,56 @@ impl Default for CsvOptions {
     }
 }
 
+/// How the files of a table are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// How rows lie in a file.
+    pub format: Format,
+    /// For [`Format::Csv`].
+    pub csv: CsvOptions,
+    /// For the row formats: how files are packed.
+    pub packing: Packing,
+    /// What happens to malformed records and to files that have gone.
+    pub on_error: OnError,
+    /// For the row formats: a longer record is malformed. Readers keep one record in memory as a whole.
+    pub max_record_bytes: usize,
+}
+
+impl ReadOptions {
+    /// Files of `format`, everything else as it is without options.
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            csv: CsvOptions::default(),
+            packing: Packing::default(),
+            on_error: OnError::default(),
+            max_record_bytes: MAX_RECORD_BYTES,
+        }
+    }
+
+    fn splitter(&self) -> Splitter {
+        Splitter::new(self.format, self.csv.delimiter, self.max_record_bytes)
+    }
+}
+
+/// How the files of a table are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// How rows lie in a file.
+    pub format: Format,
+    /// For [`Format::Csv`].
+    pub csv: CsvOptions,
+    /// For the row formats: how files are packed.
+    pub packing: Packing,
+    /// A committed write survives a crash of the operating system.
+    pub sync: bool,
+}
+
 /// Reads the files of one table.
 #[derive(Debug)]
 pub struct FileReader {
     schema: SchemaRef,
-    format: Format,
-    csv: CsvOptions,
+    options: ReadOptions,
     policy: Arc<Policy>,
 }
 
@@ -111,21 +160,14 @@ impl FileReader {
     ///
     /// # Errors
     /// [`StreamError::Schema`] when the format cannot hold a column's type.
-    pub fn new(
-        table: &str,
-        schema: SchemaRef,
-        format: Format,
-        csv: CsvOptions,
-        on_error: OnError,
-    ) -> Result<Self, StreamError> {
-        if format == Format::Csv {
+    pub fn new(table: &str, schema: SchemaRef, options: ReadOptions) -> Result<Self, StreamError> {
+        if options.format == Format::Csv {
             refuse_nested(table, &schema)?;
         }
         Ok(Self {
             schema,
-            format,
-            csv,
-            policy: Arc::new(Policy::new(on_error)),
+            policy: Arc::new(Policy::new(options.on_error.clone())),
+            options,
         })
     }
 
@@ -138,7 +180,7 @@ impl FileReader {
     }
 
     pub(crate) fn filter_pushdown(&self, filters: &[&Expr]) -> Vec<TableProviderFilterPushDown> {
-        let each = match self.format {
+        let each = match self.options.format {
             Format::Parquet => TableProviderFilterPushDown::Inexact,
             Format::Json | Format::Csv => TableProviderFilterPushDown::Unsupported,
         };
@@ -153,18 +195,18 @@ impl FileReader {
         files: Vec<FileEntry>,
         request: ScanRequest<'_>,
     ) -> Result<Arc<dyn ExecutionPlan>, StreamError> {
-        if self.format == Format::Parquet {
+        if self.options.format == Format::Parquet {
             return parquet::plan(&self.schema, state, &files, request).await;
         }
         let schema = project(&self.schema, request.projection)?;
-        let label = format!("{name} format={}, files={}", self.format, files.len());
+        let format = self.options.format;
+        let label = format!("{name} format={format}, files={}", files.len());
         let partitions = shares(files, state.config().target_partitions())
             .into_iter()
             .map(|files| {
                 Arc::new(RowPartition {
                     files: files.into(),
-                    format: self.format,
-                    csv: self.csv,
+                    options: self.options.clone(),
                     table: Arc::clone(&self.schema),
                     schema: Arc::clone(&schema),
                     policy: Arc::clone(&self.policy),

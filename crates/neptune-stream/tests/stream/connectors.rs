@@ -89,6 +89,26 @@ fn wrong_declarations_are_refused_with_the_key_and_the_remedy() {
         ),
         (
             "filesystem",
+            files(&[("compression", "lz4")]),
+            "option 'compression' = 'lz4': not a value it can have; use one of 'auto', 'none', 'gzip', 'zstd'",
+        ),
+        (
+            "filesystem",
+            files(&[("format", "parquet"), ("compression", "gzip")]),
+            "has no option 'compression'",
+        ),
+        (
+            "filesystem",
+            files(&[("max_record_bytes", "0")]),
+            "a whole number of at least 1",
+        ),
+        (
+            "single_file",
+            vec![("path", "p.txt.gz")],
+            "needs option 'format'",
+        ),
+        (
+            "filesystem",
             files(&[("on_error", "ignore")]),
             "use one of 'fail', 'skip', 'dead_letter'",
         ),

@@ -8,6 +8,7 @@ mod connectors;
 mod files;
 mod helpers;
 mod malformed;
+mod packed;
 mod ranges;
 mod shared;
 mod sinks;
