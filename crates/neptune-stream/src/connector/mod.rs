@@ -4,34 +4,34 @@
 //! found before anything runs. What the declaration stands for is opened from it: a source of its own for
 //! each stream job, a sink for each write, a table for batch queries.
 
+mod files;
 mod options;
+mod socket;
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use parking_lot::Mutex;
 
 use crate::error::StreamError;
-use crate::format::{FileReader, Format, Packing, ReadOptions, WriteOptions, infer_schema};
 use crate::memory::MemoryTable;
 use crate::shared::{DEFAULT_KEEP_VERSIONS, SharedTable};
-use crate::sink::{
-    Console, ConsoleSink, FilesystemSink, MemorySink, NoopSink, SharedSink, SingleFileSink, Sink,
-};
+use crate::sink::{Console, ConsoleSink, MemorySink, NoopSink, SharedSink, Sink};
 use crate::source::{
-    Clock, FileSource, FileTable, GeneratorSource, GeneratorTable, Place, RateGenerator,
-    RowGenerator, RowTimes, Source, SystemClock,
+    Clock, GeneratorSource, GeneratorTable, Place, RateGenerator, RowGenerator, RowTimes, Source,
+    SystemClock,
 };
+use files::Files;
+use socket::Socket;
 
 pub use options::Options;
 
 /// The connectors that can be used now.
-pub const CONNECTORS: [&str; 7] = [
+pub const CONNECTORS: [&str; 8] = [
     "filesystem",
     "single_file",
+    "socket",
     "rate",
     "console",
     "memory",
@@ -80,23 +80,11 @@ pub struct ConnectorTable {
 enum Kind {
     Files(Files),
     Generator(Generated),
+    Socket(Socket),
     Console { rows: usize },
     Noop,
     Memory(Arc<MemoryTable>),
     Shared(Arc<SharedTable>),
-}
-
-#[derive(Debug)]
-struct Files {
-    place: Place,
-    read: ReadOptions,
-    write: WriteOptions,
-    bounded: bool,
-    reads: bool,
-    writes: bool,
-    schema: Mutex<Option<SchemaRef>>,
-    /// Made once the columns are known; one for all sources, so that malformed records are counted together.
-    reader: Mutex<Option<Arc<FileReader>>>,
 }
 
 struct Generated {
@@ -124,7 +112,8 @@ impl ConnectorTable {
     pub fn create(spec: &TableSpec) -> Result<Self, StreamError> {
         let mut options = Options::new(&spec.connector, &spec.options);
         let kind = match spec.connector.as_str() {
-            "filesystem" | "single_file" => Kind::Files(files(spec, &mut options)?),
+            "filesystem" | "single_file" => Kind::Files(files::files(spec, &mut options)?),
+            "socket" => Kind::Socket(socket::socket(spec, &mut options)?),
             "rate" => {
                 return Self::generator(spec, Arc::new(RateGenerator::new()));
             }
@@ -232,6 +221,7 @@ impl ConnectorTable {
                 (files.reads, files.writes, files.reads, bounded)
             }
             Kind::Generator(g) => (true, false, g.rows.is_some(), g.rows.is_some()),
+            Kind::Socket(socket) => (true, false, false, socket.bounded()),
             Kind::Console { .. } | Kind::Noop => (false, true, false, true),
             Kind::Memory(_) | Kind::Shared(_) => (false, true, true, true),
         };
@@ -248,6 +238,7 @@ impl ConnectorTable {
         match &self.kind {
             Kind::Files(files) => files.schema.lock().clone(),
             Kind::Generator(generated) => Some(generated.generator.schema()),
+            Kind::Socket(socket) => Some(socket.schema()),
             Kind::Console { .. } | Kind::Noop => None,
             Kind::Memory(table) => table.columns(),
             Kind::Shared(table) => table.columns(),
@@ -266,7 +257,7 @@ impl ConnectorTable {
             }
             Kind::Memory(table) => table.set_schema(schema),
             Kind::Shared(table) => table.set_schema(schema),
-            Kind::Generator(_) | Kind::Console { .. } | Kind::Noop => Ok(()),
+            Kind::Generator(_) | Kind::Socket(_) | Kind::Console { .. } | Kind::Noop => Ok(()),
         }
     }
 
@@ -293,12 +284,8 @@ impl ConnectorTable {
     /// have to be looked for.
     pub fn open_source(&self) -> Result<Arc<dyn Source>, StreamError> {
         match &self.kind {
-            Kind::Files(files) if files.reads => Ok(Arc::new(FileSource::new(
-                &self.name,
-                files.place.clone(),
-                files.bounded,
-                files.reader(&self.name)?,
-            ))),
+            Kind::Files(files) if files.reads => files.source(&self.name),
+            Kind::Socket(socket) => socket.source(&self.name),
             Kind::Generator(generated) => {
                 let generator = Arc::clone(&generated.generator);
                 let source = GeneratorSource::new(&self.name, generator, generated.rows_per_second);
@@ -324,12 +311,7 @@ impl ConnectorTable {
     pub fn open_sink(&self, console: &Console) -> Result<Arc<dyn Sink>, StreamError> {
         let name = self.name.as_str();
         match &self.kind {
-            Kind::Files(files) if files.writes => Ok(match &files.place {
-                Place::Directory(path) => {
-                    Arc::new(FilesystemSink::new(name, path.clone(), files.write))
-                }
-                Place::File(path) => Arc::new(SingleFileSink::new(name, path.clone(), files.write)),
-            }),
+            Kind::Files(files) if files.writes => Ok(files.sink(name)),
             Kind::Console { rows } => Ok(Arc::new(ConsoleSink::new(name, console.clone(), *rows))),
             Kind::Noop => Ok(Arc::new(NoopSink::new(name))),
             Kind::Memory(table) => Ok(Arc::new(MemorySink::new(Arc::clone(table)))),
@@ -337,7 +319,9 @@ impl ConnectorTable {
             Kind::Files(_) => {
                 Err(self.unsupported("written", "it was declared with type = 'source'"))
             }
-            Kind::Generator(_) => Err(self.unsupported("written", "its connector only reads")),
+            Kind::Generator(_) | Kind::Socket(_) => {
+                Err(self.unsupported("written", "its connector only reads"))
+            }
         }
     }
 
@@ -348,11 +332,7 @@ impl ConnectorTable {
     /// [`ConnectorTable::create`] when the columns have to be looked for.
     pub fn batch_table(&self) -> Result<Arc<dyn TableProvider>, StreamError> {
         match &self.kind {
-            Kind::Files(files) if files.reads => Ok(Arc::new(FileTable::new(
-                &self.name,
-                files.place.clone(),
-                files.reader(&self.name)?,
-            ))),
+            Kind::Files(files) if files.reads => Ok(files.table(&self.name)?),
             Kind::Generator(generated) => {
                 let rows = generated.rows.ok_or_else(|| {
                     let help = "it has no end: give it the option rows, or read it in a stream job";
@@ -370,6 +350,7 @@ impl ConnectorTable {
             Kind::Memory(table) => Ok(Arc::clone(table) as _),
             Kind::Shared(table) => Ok(Arc::clone(table) as _),
             Kind::Files(_) => Err(self.unsupported("read", "it was declared with type = 'sink'")),
+            Kind::Socket(_) => Err(self.unsupported("read as a whole", "read it in a stream job")),
             Kind::Console { .. } | Kind::Noop => {
                 Err(self.unsupported("read", "its connector only writes"))
             }
@@ -385,142 +366,9 @@ impl ConnectorTable {
     }
 }
 
-impl Files {
-    /// Looks for the columns if there is something to look at.
-    fn infer_if_there(&self) -> Result<(), StreamError> {
-        let known = self.schema.lock().is_some();
-        if known || !self.reads || !self.place.path().exists() {
-            return Ok(());
-        }
-        if let Some(first) = self.place.files()?.first() {
-            let found = infer_schema(first, &self.read)?;
-            self.schema.lock().get_or_insert(found);
-        }
-        Ok(())
-    }
-
-    fn reader(&self, table: &str) -> Result<Arc<FileReader>, StreamError> {
-        if let Some(reader) = &*self.reader.lock() {
-            return Ok(Arc::clone(reader));
-        }
-        // Says what is wrong with the place, if there is something.
-        if self.place.files()?.is_empty() {
-            tracing::debug!(table, "no data files yet");
-        }
-        self.infer_if_there()?;
-        let schema = self.schema.lock().clone();
-        let schema = schema.ok_or_else(|| StreamError::Schema {
-            table: table.to_owned(),
-            reason: format!(
-                "it has no column list, and '{}' has no file to read the columns off",
-                self.place.path().display()
-            ),
-            help: "give CREATE TABLE a column list".to_owned(),
-        })?;
-        let reader = FileReader::new(table, schema, self.read.clone())?;
-        let mut slot = self.reader.lock();
-        Ok(Arc::clone(slot.get_or_insert(Arc::new(reader))))
-    }
-}
-
-fn files(spec: &TableSpec, options: &mut Options<'_>) -> Result<Files, StreamError> {
-    let single = spec.connector == "single_file";
-    let path = match options.text("path") {
-        Some(path) if !path.is_empty() => PathBuf::from(path),
-        _ => {
-            let help = match single {
-                true => "write path = 'FILE'",
-                false => "write path = 'DIRECTORY'",
-            };
-            return Err(options.missing("path", help));
-        }
-    };
-    let format = match options.text("format") {
-        Some(name) => format_of(name)?,
-        None => match format_by_ending(&path).filter(|_| single) {
-            Some(format) => format,
-            None => {
-                let help = "write format = 'json', 'csv' or 'parquet'";
-                return Err(options.missing("format", help));
-            }
-        },
-    };
-    let mut read = ReadOptions::new(format);
-    if format == Format::Csv {
-        read.csv.header = options.flag("header")?.unwrap_or(read.csv.header);
-        read.csv.delimiter = options
-            .character("delimiter")?
-            .unwrap_or(read.csv.delimiter);
-    }
-    let (reads, writes) = options.kind(true, true)?;
-    // A Parquet file is sound or it is not, and packs its pages itself.
-    if matches!(format, Format::Json | Format::Csv) {
-        read.on_error = options.on_error()?;
-        read.packing = options
-            .choice("compression", &Packing::NAMES)?
-            .unwrap_or_default();
-        read.max_record_bytes = options
-            .number("max_record_bytes", 1)?
-            .map_or(read.max_record_bytes, count);
-    }
-    Ok(Files {
-        place: match single {
-            true => Place::File(path),
-            false => Place::Directory(path),
-        },
-        write: WriteOptions {
-            format,
-            csv: read.csv,
-            packing: read.packing,
-            sync: options.flag("fsync")?.unwrap_or(false),
-        },
-        read,
-        bounded: !single && options.flag("bounded")?.unwrap_or(false),
-        reads,
-        writes,
-        schema: Mutex::new(spec.schema.clone()),
-        reader: Mutex::default(),
-    })
-}
-
-/// The format that a file's name tells, behind the ending of a packed one.
-fn format_by_ending(path: &Path) -> Option<Format> {
-    let ending = |path: &Path| path.extension()?.to_str().map(str::to_owned);
-    let mut last = ending(path);
-    if matches!(last.as_deref(), Some("gz" | "zst" | "zstd")) {
-        last = ending(Path::new(path.file_stem()?));
-    }
-    match last.as_deref() {
-        Some("json" | "jsonl" | "ndjson") => Some(Format::Json),
-        Some("csv") => Some(Format::Csv),
-        Some("parquet") => Some(Format::Parquet),
-        _ => None,
-    }
-}
-
-fn format_of(name: &str) -> Result<Format, StreamError> {
-    if let Some((_, format)) = Format::NAMES.iter().find(|(known, _)| *known == name) {
-        return Ok(*format);
-    }
-    if matches!(name, "avro" | "debezium_json") {
-        return Err(StreamError::NotYet {
-            what: format!("format '{name}'"),
-            plan: "it comes with the message broker; json, csv and parquet can be used now"
-                .to_owned(),
-        });
-    }
-    let known = Format::NAMES.map(|(known, _)| known);
-    Err(StreamError::UnknownFormat {
-        name: name.to_owned(),
-        known: known.join(", "),
-        suggestion: options::closest(name, &known),
-    })
-}
-
 fn unknown_connector(name: &str) -> StreamError {
     let plan = match name {
         "kafka" => "it comes with the message broker; use connector = 'filesystem' until then",
-        "socket" => "it comes with the message broker; use connector = 'filesystem' until then",
         "nexmark" => "it comes with event-time windows; use connector = 'rate' until then",
         _ => {
             return StreamError::UnknownConnector {

@@ -11,6 +11,7 @@ mod infer;
 mod malformed;
 mod parquet;
 mod reader;
+mod received;
 mod records;
 
 use std::fmt;
@@ -32,7 +33,9 @@ pub(crate) use encode::Encoder;
 pub(crate) use infer::infer_schema;
 use malformed::Policy;
 use reader::RowPartition;
-use records::{MAX_RECORD_BYTES, Splitter};
+pub(crate) use received::{Chunk, Received};
+use records::MAX_RECORD_BYTES;
+pub(crate) use records::{Found, Splitter, is_blank, line_length, trim_end_of_line};
 
 /// How rows are written in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +132,7 @@ impl ReadOptions {
         }
     }
 
-    fn splitter(&self) -> Splitter {
+    pub(crate) fn splitter(&self) -> Splitter {
         Splitter::new(self.format, self.csv.delimiter, self.max_record_bytes)
     }
 }
@@ -206,6 +209,7 @@ impl FileReader {
             .map(|files| {
                 Arc::new(RowPartition {
                     files: files.into(),
+                    received: None,
                     options: self.options.clone(),
                     table: Arc::clone(&self.schema),
                     schema: Arc::clone(&schema),
@@ -213,6 +217,33 @@ impl FileReader {
                 }) as Arc<dyn ScanPartition>
             })
             .collect();
+        Ok(ScanExec::plan(label, schema, partitions, request.limit))
+    }
+}
+
+impl FileReader {
+    /// A plan that decodes records which were received from what `entry` names.
+    pub(crate) fn plan_received(
+        &self,
+        name: &str,
+        entry: FileEntry,
+        received: Received,
+        request: ScanRequest<'_>,
+    ) -> Result<Arc<dyn ExecutionPlan>, StreamError> {
+        let schema = project(&self.schema, request.projection)?;
+        let (first, rows) = (received.first, received.rows());
+        let label = format!("{name} rows={first}..{}", first + rows as u64);
+        let mut partitions = Vec::new();
+        if rows > 0 {
+            partitions.push(Arc::new(RowPartition {
+                files: Arc::new([entry]),
+                received: Some(received),
+                options: self.options.clone(),
+                table: Arc::clone(&self.schema),
+                schema: Arc::clone(&schema),
+                policy: Arc::clone(&self.policy),
+            }) as Arc<dyn ScanPartition>);
+        }
         Ok(ScanExec::plan(label, schema, partitions, request.limit))
     }
 }

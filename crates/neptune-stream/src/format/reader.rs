@@ -2,7 +2,8 @@
 //!
 //! Blocks are read ahead on the blocking pool; records are decoded inside the task's own poll, so that a
 //! suspended task stops here too. A batch is made of a window of raw records: when decoding it fails, and only
-//! then, the records are tried one by one to find the malformed ones.
+//! then, the records are tried one by one to find the malformed ones. Records that were received over a connection go
+//! the same way, without the files.
 
 use std::future::poll_fn;
 use std::ops::Range;
@@ -22,7 +23,8 @@ use crate::error::StreamError;
 use crate::format::blocks::{Block, Blocks};
 use crate::format::decode::{Layout, RowDecoder};
 use crate::format::malformed::{Policy, Rejected};
-use crate::format::records::{Found, Splitter, is_blank, line_length, trim_end_of_line};
+use crate::format::received::Received;
+use crate::format::records::{Found, Reason, Splitter, is_blank, line_length, trim_end_of_line};
 use crate::format::{Format, ReadOptions};
 use crate::scan::{ScanContext, ScanPartition};
 use crate::source::FileEntry;
@@ -36,10 +38,13 @@ const YIELD_EVERY: usize = 64;
 /// Bytes of a record that are kept when it is too long.
 const KEPT_OF_TOO_LONG: usize = 64 << 10;
 
-/// Some files of one table in one row format.
+/// Some files of one table in one row format, or records that were received.
 #[derive(Debug)]
 pub(crate) struct RowPartition {
+    /// The files; of received records what messages call the place they came from.
     pub(crate) files: Arc<[FileEntry]>,
+    /// Records that are in memory already.
+    pub(crate) received: Option<Received>,
     pub(crate) options: ReadOptions,
     /// All columns of the table.
     pub(crate) table: SchemaRef,
@@ -61,7 +66,13 @@ impl ScanPartition for RowPartition {
             malformed: cx.malformed.clone(),
             splitter: self.options.splitter(),
             most_rows: cx.batch_size.min(WINDOW_ROWS),
-            blocks: Blocks::new(Arc::clone(&self.files), self.options.packing),
+            feed: match &self.received {
+                Some(received) => Feed::Received(received.clone()),
+                None => {
+                    let files = Arc::clone(&self.files);
+                    Feed::Files(Blocks::new(files, self.options.packing))
+                }
+            },
             window: Window::default(),
             file: None,
         };
@@ -76,6 +87,11 @@ impl ScanPartition for RowPartition {
     }
 
     fn statistics(&self) -> Statistics {
+        if let Some(received) = &self.received {
+            return Statistics::new_unknown(&self.schema)
+                .with_num_rows(Precision::Inexact(received.rows()))
+                .with_total_byte_size(Precision::Inexact(received.bytes()));
+        }
         let bytes: u64 = self.files.iter().map(|file| file.len).sum();
         let bytes = usize::try_from(bytes).map_or(Precision::Absent, Precision::Inexact);
         Statistics::new_unknown(&self.schema).with_total_byte_size(bytes)
@@ -94,6 +110,19 @@ struct OpenFile {
     /// Known once the header has been seen.
     layout: Option<Layout>,
     decoder: Option<RowDecoder>,
+}
+
+impl OpenFile {
+    fn new(index: usize, ended: bool) -> Self {
+        Self {
+            index,
+            ended,
+            line: 1,
+            skipping: false,
+            layout: None,
+            decoder: None,
+        }
+    }
 }
 
 /// Raw bytes of the records that make the next batch, and of what follows them.
@@ -143,6 +172,12 @@ impl Window {
     }
 }
 
+/// Where records come from.
+enum Feed {
+    Files(Blocks),
+    Received(Received),
+}
+
 struct RowReader {
     files: Arc<[FileEntry]>,
     format: Format,
@@ -154,7 +189,7 @@ struct RowReader {
     malformed: Count,
     splitter: Splitter,
     most_rows: usize,
-    blocks: Blocks,
+    feed: Feed,
     window: Window,
     file: Option<OpenFile>,
 }
@@ -172,6 +207,9 @@ impl RowReader {
     /// Fills the window with records of one file; false at the end of the last file.
     async fn gather(&mut self) -> Result<bool, StreamError> {
         self.window.begin();
+        if let Feed::Received(_) = &self.feed {
+            return self.gather_received();
+        }
         loop {
             if self.split()? {
                 return Ok(true);
@@ -182,7 +220,10 @@ impl RowReader {
                 }
                 self.file = None;
             }
-            let Some(block) = self.blocks.next().await? else {
+            let Feed::Files(blocks) = &mut self.feed else {
+                return Ok(false);
+            };
+            let Some(block) = blocks.next().await? else {
                 return Ok(false);
             };
             if block.gone {
@@ -194,6 +235,42 @@ impl RowReader {
         }
     }
 
+    /// Fills the window with records that were received; false when there are no more.
+    fn gather_received(&mut self) -> Result<bool, StreamError> {
+        let (Feed::Received(received), window) = (&mut self.feed, &mut self.window) else {
+            return Ok(false);
+        };
+        while window.records.len() + window.rejected.len() < self.most_rows
+            && window.data.len() < WINDOW_BYTES
+        {
+            let Some((record, number, bad)) = received.next() else {
+                break;
+            };
+            if let Some(reason) = bad {
+                window.rejected.push(rejected(number, reason, record));
+                continue;
+            }
+            let start = window.data.len();
+            window.data.extend_from_slice(record);
+            window.rest = window.data.len();
+            window.records.push((start..window.rest, number));
+        }
+        if self.file.is_none() {
+            let layout = layout(
+                &self.options,
+                &self.table,
+                &self.schema,
+                None,
+                entry(&self.files, 0)?,
+            )?;
+            self.file = Some(OpenFile {
+                layout: Some(layout),
+                ..OpenFile::new(0, true)
+            });
+        }
+        Ok(self.window.has_rows())
+    }
+
     fn take(&mut self, mut block: Block) {
         match &mut self.file {
             Some(file) => file.ended = block.last,
@@ -202,14 +279,7 @@ impl RowReader {
                     // A byte order mark says nothing in UTF-8.
                     block.data.drain(..3);
                 }
-                self.file = Some(OpenFile {
-                    index: block.file,
-                    ended: block.last,
-                    line: 1,
-                    skipping: false,
-                    layout: None,
-                    decoder: None,
-                });
+                self.file = Some(OpenFile::new(block.file, block.last));
             }
         }
         self.window.append(block.data);
@@ -254,13 +324,7 @@ impl RowReader {
             let raw = trim_end_of_line(record);
             if let Some(reason) = bad {
                 file.skipping = lines == 0;
-                let kept = raw.len().min(KEPT_OF_TOO_LONG);
-                window.rejected.push(Rejected {
-                    line: Some(line),
-                    column: None,
-                    reason: reason.to_string(),
-                    raw: raw.get(..kept).unwrap_or(raw).to_vec(),
-                });
+                window.rejected.push(rejected(line, reason, raw));
                 window.rest = range.start;
                 window.skip(bytes);
                 continue;
@@ -269,17 +333,10 @@ impl RowReader {
                 continue;
             }
             if file.layout.is_none() {
+                let header = self.header.then_some(record);
                 let entry = entry(&self.files, file.index)?;
-                file.layout = Some(match self.format {
-                    Format::Csv => Layout::csv(
-                        &self.table,
-                        &self.schema,
-                        self.options.csv,
-                        self.header.then_some(record),
-                        entry,
-                    )?,
-                    _ => Layout::json(&self.schema),
-                });
+                let layout = layout(&self.options, &self.table, &self.schema, header, entry)?;
+                file.layout = Some(layout);
                 if self.header {
                     continue;
                 }
@@ -374,6 +431,31 @@ impl RowReader {
         let batch = decoder.finish().map_err(broken)?;
         file.decoder = Some(decoder);
         Ok(batch)
+    }
+}
+
+/// How the wanted columns lie in the records of a file.
+fn layout(
+    options: &ReadOptions,
+    table: &SchemaRef,
+    wanted: &SchemaRef,
+    header: Option<&[u8]>,
+    entry: &FileEntry,
+) -> Result<Layout, StreamError> {
+    match options.format {
+        Format::Csv => Layout::csv(table, wanted, options.csv, header, entry),
+        _ => Ok(Layout::json(wanted)),
+    }
+}
+
+/// What the splitter turned down.
+fn rejected(line: u64, reason: Reason, raw: &[u8]) -> Rejected {
+    let kept = raw.len().min(KEPT_OF_TOO_LONG);
+    Rejected {
+        line: Some(line),
+        column: None,
+        reason: reason.to_string(),
+        raw: trim_end_of_line(raw.get(..kept).unwrap_or(raw)).to_vec(),
     }
 }
 

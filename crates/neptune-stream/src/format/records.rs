@@ -317,7 +317,7 @@ mod tests {
         for (format, data, last, bytes, lines, reason) in [
             (
                 Format::Json,
-                format!("{long}"),
+                long.clone(),
                 false,
                 20,
                 0,

@@ -8,6 +8,7 @@ mod files;
 mod generator;
 mod listing;
 mod rate;
+mod socket;
 mod table;
 
 use std::fmt;
@@ -29,6 +30,7 @@ pub use generator::{
 pub use listing::FileEntry;
 pub(crate) use listing::{Place, data_files};
 pub use rate::RateGenerator;
+pub use socket::{SocketOptions, SocketSource};
 pub use table::StreamTable;
 
 /// What a scan asks of a source; the same meaning as in [`datafusion::catalog::TableProvider::scan`].

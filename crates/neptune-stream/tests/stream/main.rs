@@ -12,3 +12,4 @@ mod packed;
 mod ranges;
 mod shared;
 mod sinks;
+mod socket;
