@@ -8,7 +8,9 @@ use parking_lot::Mutex;
 
 use crate::connector::{Options, TableSpec, count, options};
 use crate::error::StreamError;
-use crate::format::{FileReader, Format, Packing, ReadOptions, WriteOptions, infer_schema};
+use crate::format::{
+    AvroCodec, FileReader, Format, Packing, ReadOptions, WriteOptions, infer_schema,
+};
 use crate::sink::{FilesystemSink, SingleFileSink, Sink};
 use crate::source::{FileSource, FileTable, Place, Source};
 
@@ -116,7 +118,7 @@ pub(crate) fn files(spec: &TableSpec, options: &mut Options<'_>) -> Result<Files
         None => match format_by_ending(&path).filter(|_| single) {
             Some(format) => format,
             None => {
-                let help = "write format = 'json', 'csv' or 'parquet'";
+                let help = "write format = 'json', 'csv', 'parquet' or 'avro'";
                 return Err(options.missing("format", help));
             }
         },
@@ -129,7 +131,13 @@ pub(crate) fn files(spec: &TableSpec, options: &mut Options<'_>) -> Result<Files
             .unwrap_or(read.csv.delimiter);
     }
     let (reads, writes) = options.kind(true, true)?;
-    // A Parquet file is sound or it is not, and packs its pages itself.
+    // A Parquet or Avro file is sound or it is not, and packs its pages or blocks itself.
+    let mut avro = AvroCodec::default();
+    if format == Format::Avro {
+        avro = options
+            .choice("compression", &AvroCodec::NAMES)?
+            .unwrap_or(avro);
+    }
     if matches!(format, Format::Json | Format::Csv) {
         read.on_error = options.on_error()?;
         read.packing = options
@@ -148,6 +156,7 @@ pub(crate) fn files(spec: &TableSpec, options: &mut Options<'_>) -> Result<Files
             format,
             csv: read.csv,
             packing: read.packing,
+            avro,
             sync: options.flag("fsync")?.unwrap_or(false),
         },
         read,
@@ -170,6 +179,7 @@ fn format_by_ending(path: &Path) -> Option<Format> {
         Some("json" | "jsonl" | "ndjson") => Some(Format::Json),
         Some("csv") => Some(Format::Csv),
         Some("parquet") => Some(Format::Parquet),
+        Some("avro") => Some(Format::Avro),
         _ => None,
     }
 }
@@ -182,10 +192,10 @@ pub(crate) fn format_of(name: &str) -> Result<Format, StreamError> {
     if let Some((_, format)) = Format::NAMES.iter().find(|(known, _)| *known == name) {
         return Ok(*format);
     }
-    if matches!(name, "avro" | "debezium_json") {
+    if name == "debezium_json" {
         return Err(StreamError::NotYet {
             what: format!("format '{name}'"),
-            plan: "it comes with the message broker; json, csv and parquet can be used now"
+            plan: "it comes with the message broker; json, csv, parquet and avro can be used now"
                 .to_owned(),
         });
     }

@@ -369,6 +369,8 @@ pub(crate) fn text(error: ArrowError) -> String {
         | ArrowError::CsvError(text)
         | ArrowError::ParseError(text)
         | ArrowError::SchemaError(text)
+        | ArrowError::AvroError(text)
+        | ArrowError::CastError(text)
         | ArrowError::InvalidArgumentError(text) => text,
         other => other.to_string(),
     }

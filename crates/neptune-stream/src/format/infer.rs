@@ -12,7 +12,7 @@ use crate::error::StreamError;
 use crate::format::blocks::FileBytes;
 use crate::format::decode::text;
 use crate::format::records::{Found, csv_fields, is_blank, trim_end_of_line};
-use crate::format::{Format, OnError, ReadOptions, parquet};
+use crate::format::{Format, OnError, ReadOptions, avro, parquet};
 use crate::source::FileEntry;
 
 /// Records looked at.
@@ -33,6 +33,7 @@ pub(crate) fn infer_schema(
 ) -> Result<SchemaRef, StreamError> {
     let schema = match options.format {
         Format::Parquet => return parquet::schema_of(&file.path),
+        Format::Avro => return avro::schema_of(file),
         Format::Json => from_json(file, options)?,
         Format::Csv => from_csv(file, options)?,
     };

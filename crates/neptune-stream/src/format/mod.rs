@@ -1,8 +1,10 @@
 //! File formats: reading with a policy for malformed records, schema inference, writing.
 //!
 //! Parquet goes through DataFusion's own scan, with its pruning. The row formats, NDJSON and CSV, have a
-//! reader of our own: DataFusion's cannot say on which line a record is malformed, nor skip it.
+//! reader of our own: DataFusion's cannot say on which line a record is malformed, nor skip it. Avro files are taken apart
+//! here and decoded by arrow.
 
+mod avro;
 mod blocks;
 mod compression;
 mod decode;
@@ -27,6 +29,8 @@ use crate::error::StreamError;
 use crate::scan::{ScanExec, ScanPartition, project};
 use crate::source::{FileEntry, ScanRequest};
 
+pub use avro::AvroCodec;
+use avro::AvroPartition;
 pub use compression::{Compression, Packing};
 pub(crate) use compression::{Packer, packed};
 pub(crate) use encode::Encoder;
@@ -47,14 +51,17 @@ pub enum Format {
     Csv,
     /// Apache Parquet.
     Parquet,
+    /// Avro object container files.
+    Avro,
 }
 
 impl Format {
     /// The formats by name.
-    pub(crate) const NAMES: [(&'static str, Format); 3] = [
+    pub(crate) const NAMES: [(&'static str, Format); 4] = [
         ("json", Format::Json),
         ("csv", Format::Csv),
         ("parquet", Format::Parquet),
+        ("avro", Format::Avro),
     ];
 
     /// Also the ending of the files that are written.
@@ -63,6 +70,7 @@ impl Format {
             Format::Json => "json",
             Format::Csv => "csv",
             Format::Parquet => "parquet",
+            Format::Avro => "avro",
         }
     }
 }
@@ -146,8 +154,24 @@ pub struct WriteOptions {
     pub csv: CsvOptions,
     /// For the row formats: how files are packed.
     pub packing: Packing,
+    /// For [`Format::Avro`]: how blocks are packed.
+    pub avro: AvroCodec,
     /// A committed write survives a crash of the operating system.
     pub sync: bool,
+}
+
+impl WriteOptions {
+    /// Refuses columns that the format cannot hold.
+    ///
+    /// # Errors
+    /// [`StreamError::Schema`], naming the column.
+    pub(crate) fn check(&self, table: &str, schema: &SchemaRef) -> Result<(), StreamError> {
+        match self.format {
+            Format::Csv => refuse_nested(table, schema),
+            Format::Avro => avro::check(table, schema),
+            Format::Json | Format::Parquet => Ok(()),
+        }
+    }
 }
 
 /// Reads the files of one table.
@@ -185,7 +209,7 @@ impl FileReader {
     pub(crate) fn filter_pushdown(&self, filters: &[&Expr]) -> Vec<TableProviderFilterPushDown> {
         let each = match self.options.format {
             Format::Parquet => TableProviderFilterPushDown::Inexact,
-            Format::Json | Format::Csv => TableProviderFilterPushDown::Unsupported,
+            Format::Json | Format::Csv | Format::Avro => TableProviderFilterPushDown::Unsupported,
         };
         vec![each; filters.len()]
     }
@@ -207,6 +231,12 @@ impl FileReader {
         let partitions = shares(files, state.config().target_partitions())
             .into_iter()
             .map(|files| {
+                if format == Format::Avro {
+                    return Arc::new(AvroPartition {
+                        files: files.into(),
+                        schema: Arc::clone(&schema),
+                    }) as Arc<dyn ScanPartition>;
+                }
                 Arc::new(RowPartition {
                     files: files.into(),
                     received: None,

@@ -59,6 +59,7 @@ impl Sink for FilesystemSink {
         mode: WriteMode,
         schema: SchemaRef,
     ) -> Result<Box<dyn Transaction>, StreamError> {
+        self.options.check(&self.name, &schema)?;
         if !self.swept.swap(true, Ordering::Relaxed) {
             let (directory, stem) = (self.directory.clone(), job_stem(epoch));
             SpawnedTask::spawn_blocking(move || remove_leftovers(&directory, &stem))
@@ -121,7 +122,7 @@ impl Transaction for Write {
         partition: usize,
         mut rows: SendableRecordBatchStream,
     ) -> Result<u64, StreamError> {
-        let encoder = Encoder::new(self.options.format, self.options.csv, &self.schema)?;
+        let encoder = Encoder::new(&self.options, &self.schema)?;
         let stem = format!("{}-{partition}", self.stem);
         let compression = self.options.packing.of_new_files();
         let mut writer = TempWriter::new(self.directory.clone(), stem, encoder, compression);

@@ -90,6 +90,7 @@ impl Sink for SingleFileSink {
         mode: WriteMode,
         schema: SchemaRef,
     ) -> Result<Box<dyn Transaction>, StreamError> {
+        self.target.options.check(&self.target.name, &schema)?;
         let target = self.target.clone();
         let refused = SpawnedTask::spawn_blocking(move || {
             remove_leftovers(&target.directory(), &target.file_name())?;
@@ -109,13 +110,13 @@ impl Sink for SingleFileSink {
         let target = self.target.clone();
         let (options, compression) = (target.options, target.compression());
         let encoder = match mode {
-            WriteMode::Overwrite => Encoder::new(options.format, options.csv, &schema)?,
-            WriteMode::Append => Encoder::headless(options.format, options.csv, &schema)?,
+            WriteMode::Overwrite => Encoder::new(&options, &schema)?,
+            WriteMode::Append => Encoder::headless(&options, &schema)?,
         };
         let mut head = Vec::new();
         if mode == WriteMode::Append && target.takes_more() {
             let empty = RecordBatch::new_empty(Arc::clone(&schema));
-            Encoder::new(options.format, options.csv, &schema)?.encode(&empty, &mut head)?;
+            Encoder::new(&options, &schema)?.encode(&empty, &mut head)?;
             head = packed(compression, &head)?;
         }
         let writer = TempWriter::new(target.directory(), target.file_name(), encoder, compression);

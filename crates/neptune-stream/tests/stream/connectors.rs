@@ -85,12 +85,12 @@ fn wrong_declarations_are_refused_with_the_key_and_the_remedy() {
         (
             "filesystem",
             files(&[("format", "jsn")]),
-            "unknown format 'jsn'; the formats are json, csv, parquet; did you mean 'json'?",
+            "unknown format 'jsn'; the formats are json, csv, parquet, avro; did you mean 'json'?",
         ),
         (
             "filesystem",
-            files(&[("format", "avro")]),
-            "format 'avro' is not available yet",
+            files(&[("format", "avro"), ("compression", "gzip")]),
+            "use one of 'auto', 'none', 'deflate', 'snappy', 'zstd'",
         ),
         (
             "filesystem",

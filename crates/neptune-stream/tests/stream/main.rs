@@ -4,6 +4,7 @@
 // The lints that forbid these make an exception only for functions marked as tests.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod avro;
 mod connectors;
 mod files;
 mod helpers;

@@ -48,7 +48,7 @@ fn readable(format: &str) -> Vec<(ConnectorTable, tempfile::TempDir, PathBuf)> {
         if !packed.is_empty() && !options.is_empty() {
             options.push(("compression", packed));
         }
-        if connector == "single_file" && format == "parquet" {
+        if connector == "single_file" && matches!(format, "parquet" | "avro") {
             continue;
         }
         let table = table(connector, &id_and_name(), &options).unwrap();
@@ -80,7 +80,7 @@ async fn put(
 
 #[tokio::test]
 async fn writes_add_up_and_one_run_again_replaces_itself() {
-    for format in ["json", "csv", "parquet", "json+gzip", "csv+zstd"] {
+    for format in ["json", "csv", "parquet", "avro", "json+gzip", "csv+zstd"] {
         for (table, _dir, path) in readable(format) {
             let what = format!("{} {format}", table.connector());
             assert_eq!(put(&table, &epoch(0), Append, 0..10).await.unwrap(), 10);
@@ -112,7 +112,7 @@ async fn writes_add_up_and_one_run_again_replaces_itself() {
 
 #[tokio::test]
 async fn overwrite_replaces_what_was_there() {
-    for format in ["json", "csv", "parquet", "json+gzip", "csv+zstd"] {
+    for format in ["json", "csv", "parquet", "avro", "json+gzip", "csv+zstd"] {
         for (table, _dir, path) in readable(format) {
             let what = format!("{} {format}", table.connector());
             put(&table, &epoch(0), Append, 0..10).await.unwrap();
@@ -142,7 +142,7 @@ async fn overwrite_replaces_what_was_there() {
 
 #[tokio::test]
 async fn a_failed_write_leaves_nothing() {
-    for format in ["json", "csv", "parquet", "json+gzip", "csv+zstd"] {
+    for format in ["json", "csv", "parquet", "avro", "json+gzip", "csv+zstd"] {
         for (table, _dir, path) in readable(format) {
             let what = format!("{} {format}", table.connector());
             put(&table, &epoch(0), Append, 0..10).await.unwrap();
@@ -176,7 +176,7 @@ fn rendezvous() -> (mpsc::Sender<RecordBatch>, SendableRecordBatchStream) {
 
 #[tokio::test]
 async fn a_cancelled_write_leaves_nothing() {
-    for format in ["json", "parquet", "json+zstd"] {
+    for format in ["json", "parquet", "avro", "json+zstd"] {
         for (table, _dir, path) in readable(format) {
             put(&table, &epoch(0), Append, 0..10).await.unwrap();
             let before = names(&path, true);
@@ -215,7 +215,7 @@ async fn wait_until(done: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn partitions_are_staged_side_by_side_and_committed_together() {
-    for format in ["json", "csv", "parquet", "json+gzip", "csv+zstd"] {
+    for format in ["json", "csv", "parquet", "avro", "json+gzip", "csv+zstd"] {
         for (table, _dir, path) in readable(format) {
             let what = format!("{} {format}", table.connector());
             for partitions in [4, 2] {
@@ -449,13 +449,17 @@ mod appended_file {
     }
 
     #[tokio::test]
-    async fn of_parquet_can_only_be_replaced() {
-        let (table, _dir, _file) = declare("parquet");
-        put(&table, &epoch(0), Append, 0..1).await.unwrap();
-        let error = put(&table, &epoch(1), Append, 1..2).await.unwrap_err();
-        assert!(error.to_string().contains("INSERT OVERWRITE"), "{error}");
-        put(&table, &epoch(1), Overwrite, 2..3).await.unwrap();
-        assert_eq!(content(&table).await, [2]);
+    async fn of_parquet_or_avro_can_only_be_replaced() {
+        for format in ["parquet", "avro"] {
+            let (table, _dir, _file) = declare(format);
+            put(&table, &epoch(0), Append, 0..1).await.unwrap();
+            let error = put(&table, &epoch(1), Append, 1..2).await.unwrap_err();
+            assert!(error.to_string().contains("INSERT OVERWRITE"), "{error}");
+            put(&table, &epoch(1), Overwrite, 2..3).await.unwrap();
+            assert_eq!(content(&table).await, [2]);
+            put(&table, &epoch(1), Overwrite, 3..3).await.unwrap();
+            assert_eq!(content(&table).await, [0; 0]);
+        }
     }
 }
 
