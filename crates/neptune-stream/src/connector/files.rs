@@ -34,7 +34,8 @@ impl Files {
         if known || !self.reads || !self.place.path().exists() {
             return Ok(());
         }
-        if let Some(first) = self.place.files()?.first() {
+        // An empty file says nothing of the columns.
+        if let Some(first) = self.place.files()?.iter().find(|file| file.len > 0) {
             let found = infer_schema(first, &self.read)?;
             self.schema.lock().get_or_insert(found);
         }

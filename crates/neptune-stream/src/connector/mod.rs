@@ -15,6 +15,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 
 use crate::error::StreamError;
+use crate::format::repeated;
 use crate::memory::MemoryTable;
 use crate::shared::{DEFAULT_KEEP_VERSIONS, SharedTable};
 use crate::sink::{Console, ConsoleSink, MemorySink, NoopSink, SharedSink, Sink};
@@ -110,6 +111,13 @@ impl ConnectorTable {
     /// [`StreamError`] for an unknown connector, format or option, a value that cannot be used, and columns
     /// that do not fit or cannot be read off the first file.
     pub fn create(spec: &TableSpec) -> Result<Self, StreamError> {
+        if let Some(name) = spec.schema.as_deref().and_then(repeated) {
+            return Err(StreamError::Schema {
+                table: spec.name.clone(),
+                reason: format!("column '{name}' is declared twice"),
+                help: "give each column a name of its own".to_owned(),
+            });
+        }
         let mut options = Options::new(&spec.connector, &spec.options);
         let kind = match spec.connector.as_str() {
             "filesystem" | "single_file" => Kind::Files(files::files(spec, &mut options)?),

@@ -77,15 +77,27 @@ impl Layout {
                 Arc::new(Schema::new(fields.collect::<Vec<_>>()))
             }
         };
+        let refused = |field: &Field, reason: String| StreamError::Malformed {
+            file: file.path.clone(),
+            line: Some(1),
+            column: Some(field.name().clone()),
+            reason,
+        };
         let find = |field: &Arc<Field>| {
-            decoded
-                .index_of(field.name())
-                .map_err(|_| StreamError::Malformed {
-                    file: file.path.clone(),
-                    line: Some(1),
-                    column: Some(field.name().clone()),
-                    reason: format!("the header has no such column; it has {}", names(&decoded)),
-                })
+            let fields = decoded.fields().iter().enumerate();
+            let mut found = fields.filter(|(_, own)| own.name() == field.name());
+            match (found.next(), found.next()) {
+                (Some((index, _)), None) => Ok(index),
+                (Some(_), Some(_)) => Err(refused(
+                    field,
+                    "the header has this column twice".to_owned(),
+                )),
+                (None, _) => {
+                    let reason =
+                        format!("the header has no such column; it has {}", names(&decoded));
+                    Err(refused(field, reason))
+                }
+            }
         };
         let projection = wanted.fields().iter().map(find).collect::<Result<_, _>>()?;
         Ok(Self {

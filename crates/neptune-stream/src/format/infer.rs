@@ -1,5 +1,6 @@
 //! The columns of a table whose column list was left out, from its first file.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,7 +42,25 @@ pub(crate) fn infer_schema(
         let reason = "no columns can be read off it";
         return Err(malformed(&file.path, None, reason));
     }
+    if let Some(name) = repeated(&schema) {
+        return Err(StreamError::Malformed {
+            file: file.path.clone(),
+            line: Some(1),
+            column: Some(name.to_owned()),
+            reason: "the header has this column twice".to_owned(),
+        });
+    }
     Ok(Arc::new(schema))
+}
+
+/// The name of a column that is there twice.
+pub(crate) fn repeated(schema: &Schema) -> Option<&str> {
+    let mut names = HashSet::new();
+    let twice = schema
+        .fields()
+        .iter()
+        .find(|field| !names.insert(field.name()));
+    twice.map(|field| field.name().as_str())
 }
 
 fn malformed(path: &Path, line: Option<u64>, reason: impl Into<String>) -> StreamError {

@@ -34,7 +34,7 @@ use avro::AvroPartition;
 pub use compression::{Compression, Packing};
 pub(crate) use compression::{Packer, packed};
 pub(crate) use encode::Encoder;
-pub(crate) use infer::infer_schema;
+pub(crate) use infer::{infer_schema, repeated};
 use malformed::Policy;
 use reader::RowPartition;
 pub(crate) use received::{Chunk, Received};

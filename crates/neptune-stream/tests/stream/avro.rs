@@ -259,8 +259,7 @@ async fn files_that_are_no_tables_are_named() {
     let (_dir, path, _) = scratch();
     let file = path.join("a.avro");
     for (bytes, reason) in [
-        (b"".as_slice(), "it ends in its header"),
-        (b"Ob", "it ends in its header"),
+        (b"Ob".as_slice(), "it ends in its header"),
         (b"PAR1 is another format", "not an Avro object container file"),
         (b"Obj\x01\x00marker_of_16byte", "no schema"),
         (
@@ -315,7 +314,7 @@ fn a_file_cut_off_gives_no_rows_beyond_its_last_whole_block() {
         let (_dir, path, _) = scratch();
         let file = path.join("a.avro");
         let mut sound = 0;
-        for cut in (0..bytes.len()).step_by(3).chain([bytes.len()]) {
+        for cut in (1..bytes.len()).step_by(3).chain([bytes.len()]) {
             write(&file, &bytes[..cut]);
             match runtime.block_on(read_all(&file)) {
                 Ok(found) => {

@@ -11,6 +11,7 @@ mod helpers;
 mod malformed;
 mod packed;
 mod ranges;
+mod robustness;
 mod shared;
 mod sinks;
 mod socket;

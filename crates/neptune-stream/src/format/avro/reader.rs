@@ -103,6 +103,10 @@ impl AvroReader {
                         return Ok(None);
                     };
                     self.index += 1;
+                    if entry.len == 0 {
+                        // As in every format: a file without records.
+                        continue;
+                    }
                     none.insert(OpenFile::open(entry, &self.schema).await?)
                 }
             };
