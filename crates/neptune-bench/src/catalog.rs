@@ -13,6 +13,7 @@ use crate::neptune_engine::NeptuneEngine;
 use crate::neptune_suspender::NeptuneSuspender;
 use crate::overhead::{Overhead, PlainEngine};
 use crate::preempt::Preempt;
+use crate::stream::Stream;
 use crate::suite::Suite;
 use crate::suspend::Suspend;
 
@@ -33,6 +34,7 @@ pub fn suites(realtime: Realtime, more: &[(String, String)]) -> Result<Vec<Box<d
         Box::new(move |workload| Ok(Box::new(NeptuneSuspender::start(workload, &suspended)?))),
         realtime,
     );
+    let stream = Stream::new(settings.clone());
     let overhead = Overhead::new(
         Box::new(|workload| Ok(Box::new(PlainEngine::start(workload)?))),
         Box::new(move |workload| Ok(Box::new(NeptuneEngine::start(workload, &settings)?))),
@@ -41,6 +43,7 @@ pub fn suites(realtime: Realtime, more: &[(String, String)]) -> Result<Vec<Box<d
         Box::new(preempt),
         Box::new(suspend),
         Box::new(overhead),
+        Box::new(stream),
     ])
 }
 
@@ -91,6 +94,6 @@ mod tests {
         assert_eq!(names.join(" "), expected);
         let suites = suites(Realtime::Off, &[]).unwrap();
         let names: Vec<_> = suites.iter().map(|suite| suite.name()).collect();
-        assert_eq!(names, ["preempt", "suspend", "overhead"]);
+        assert_eq!(names, ["preempt", "suspend", "overhead", "stream"]);
     }
 }

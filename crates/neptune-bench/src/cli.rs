@@ -45,7 +45,7 @@ impl From<Realtime> for neptune_exec::Realtime {
 /// Arguments of `neptune bench`.
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
-    /// What to measure: preempt, suspend or overhead
+    /// What to measure: preempt, suspend, overhead or stream
     pub suite: String,
     /// Seconds that each case is measured
     #[arg(long, value_name = "N", default_value_t = 30.0)]

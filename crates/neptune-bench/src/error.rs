@@ -68,6 +68,12 @@ pub enum BenchError {
         /// What went wrong in it.
         reason: String,
     },
+    /// The engine does not run the measured work, which then has no figures.
+    #[error("the engine refuses: {reason}")]
+    Refused {
+        /// What it said.
+        reason: String,
+    },
     /// No CPU quota can be set here.
     #[error(transparent)]
     Quota(#[from] QuotaError),

@@ -4,7 +4,7 @@
 //!   [`stats`] and [`cpu_time`] turn both into figures.
 //! - A [`Design`](design::Design) is a way to run the two together; [`baseline`] has those that need
 //!   nothing of Neptune's, [`neptune_design`] the others; [`annals`] keeps what Neptune's jobs say of themselves.
-//! - [`preempt`], [`suspend`] and [`overhead`] are the suites, [`catalog`] has them with all that they measure; each hands back a [`report`], tables and
+//! - [`preempt`], [`suspend`], [`overhead`] and [`stream`] are the suites, [`catalog`] has them with all that they measure; each hands back a [`report`], tables and
 //!   [`chart`]s, which [`cli`] writes where the user asked.
 //! - [`quota`] and [`hogs`] make the settings of real life: a CPU limit, and neighbours.
 //!
@@ -27,6 +27,7 @@ pub mod machine;
 pub mod neptune_design;
 pub mod neptune_engine;
 pub mod neptune_suspender;
+pub mod nexmark;
 pub mod openloop;
 pub mod overhead;
 pub mod preempt;
@@ -34,6 +35,7 @@ pub mod probe;
 pub mod quota;
 pub mod report;
 pub mod stats;
+pub mod stream;
 pub mod suite;
 pub mod suspend;
 pub mod workload;

@@ -26,7 +26,7 @@ struct Cli {
 enum Command {
     /// Run an application: a SQL file with tables and jobs
     Run(run::RunArgs),
-    /// Measure: preempt, suspend or overhead
+    /// Measure: preempt, suspend, overhead or stream
     Bench(neptune_bench::cli::BenchArgs),
     /// Generate data sets
     Gen(generate::GenArgs),

@@ -38,7 +38,7 @@ enum Kind {
 }
 
 /// Operators by name. One that is not here may be slow over a row, and passes a batch on for each it takes.
-const OPERATORS: [(&str, Kind); 29] = [
+const OPERATORS: [(&str, Kind); 30] = [
     ("AggregateExec", Kind::LongQuick),
     ("AsyncFuncExec", Kind::Long),
     ("BoundedWindowAggExec", Kind::Long),
@@ -60,6 +60,7 @@ const OPERATORS: [(&str, Kind); 29] = [
     ("RecursiveQueryExec", Kind::Long),
     ("RepartitionExec", Kind::LongQuick),
     ("RunSortExec", Kind::LongQuick),
+    ("SessionWindowExec", Kind::LongQuick),
     ("SortExec", Kind::LongQuick),
     ("SortMergeJoinExec", Kind::LongQuick),
     ("SortPreservingMergeExec", Kind::LongQuick),

@@ -144,6 +144,17 @@ pub enum StreamError {
         /// What is wrong.
         reason: String,
     },
+    /// A query that cannot run as micro-batches, or not in its output mode.
+    #[error("{what}; {help}")]
+    Query {
+        /// What cannot be.
+        what: String,
+        /// What to write instead.
+        help: String,
+    },
+    /// An error of the state of a stream job.
+    #[error(transparent)]
+    State(#[from] neptune_state::StateError),
     /// An error of the engine underneath, most often of the query that feeds a sink.
     #[error(transparent)]
     DataFusion(Box<DataFusionError>),

@@ -18,6 +18,14 @@ pub struct QueryProgress {
     pub micro_batches: u64,
     /// Records skipped or set aside as malformed.
     pub malformed: u64,
+    /// Rows dropped because what they belong to was closed before they came.
+    pub late_rows: u64,
+    /// Entries in the state, after the last micro-batch.
+    pub state_rows: u64,
+    /// Bytes of their keys and values.
+    pub state_bytes: u64,
+    /// What is over by this has been given out, nanoseconds since the Unix epoch; `None` before the first watermark.
+    pub watermark: Option<i64>,
     /// From the trigger's time to the commit.
     pub latency: Latencies,
     /// From the trigger's time to the start of planning: how late micro-batches began.
@@ -35,6 +43,10 @@ impl QueryProgress {
             rows_out: 0,
             micro_batches: 0,
             malformed: 0,
+            late_rows: 0,
+            state_rows: 0,
+            state_bytes: 0,
+            watermark: None,
             latency: Latencies::default(),
             delay: Latencies::default(),
             versions: Vec::new(),

@@ -10,6 +10,7 @@ mod handle;
 mod session;
 mod shop;
 mod table;
+mod ysb;
 
 pub use app::{AppJobState, Application, JobReport, Notify, OnRows, RunOptions, Summary};
 pub use datafusion;

@@ -19,6 +19,7 @@ use neptune_exec::{
     Executor, ExecutorConfig, JobRule, JobSettings, NeptuneOptions, YieldRule, cpu_quota,
 };
 use neptune_sched::{Class, PolicyName};
+use neptune_stream::with_stream_planning;
 
 use crate::error::NeptuneError;
 use crate::handle::JobHandle;
@@ -119,10 +120,11 @@ impl SessionBuilder {
 }
 
 fn context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionContext {
-    let state = SessionStateBuilder::new()
+    let builder = SessionStateBuilder::new()
         .with_config(config)
         .with_runtime_env(runtime)
-        .with_default_features()
+        .with_default_features();
+    let state = with_stream_planning(builder)
         .with_physical_optimizer_rule(Arc::new(ShortPolls::default()))
         .with_physical_optimizer_rule(Arc::new(YieldRule))
         .with_physical_optimizer_rule(Arc::new(JobRule))

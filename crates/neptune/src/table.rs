@@ -5,14 +5,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use datafusion::arrow::datatypes::{Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion::catalog::{Session, TableProvider};
-use datafusion::common::{Result, Statistics};
+use datafusion::common::{DFSchema, DataFusionError, Statistics};
+use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use neptune_stream::connector::ConnectorTable;
+use neptune_stream::watermark::WatermarkRule;
 
-use crate::dialect::{DialectError, Position, Source};
+use crate::dialect::{DialectError, Position, Source, Watermark};
 
 /// A declared table in the catalog. A plain query reads what is there; a stream job puts its own source in its place.
 /// Clones are the same table.
@@ -21,6 +23,7 @@ pub struct DeclaredTable {
     table: Arc<ConnectorTable>,
     /// Where a directory of data files is or will be.
     directory: Option<PathBuf>,
+    watermark: Option<Watermark>,
     /// A job writes to it.
     filled: Arc<AtomicBool>,
     source: Arc<Source>,
@@ -32,12 +35,14 @@ impl DeclaredTable {
     pub(crate) fn new(
         table: Arc<ConnectorTable>,
         directory: Option<PathBuf>,
+        watermark: Option<Watermark>,
         source: Arc<Source>,
         position: Position,
     ) -> Self {
         Self {
             table,
             directory,
+            watermark,
             filled: Arc::default(),
             source,
             position,
@@ -71,6 +76,64 @@ impl DeclaredTable {
         self.source.error(self.position, what)
     }
 
+    /// How the watermark follows from the rows, for a table with event time.
+    ///
+    /// # Errors
+    /// For a column that is no timestamp and an expression that cannot be computed from it alone.
+    pub(crate) fn watermark_rule(
+        &self,
+        state: &SessionState,
+    ) -> Result<Option<WatermarkRule>, DialectError> {
+        let Some(watermark) = &self.watermark else {
+            return Ok(None);
+        };
+        let name = watermark.column.text.as_str();
+        let refused = |position, what: String| Err(self.source.error(position, what));
+        let schema = self
+            .table
+            .schema()
+            .unwrap_or_else(|| Arc::new(Schema::empty()));
+        let Ok(column) = schema.index_of(name) else {
+            let what = format!("table '{}' has no column '{name}'", self.table.name());
+            return refused(watermark.column.position, what);
+        };
+        let is_time = |kind: &DataType| matches!(kind, DataType::Timestamp(..));
+        let kind = schema.field(column).data_type();
+        if !is_time(kind) {
+            let what = format!("the event time column '{name}' is of type {kind}, not TIMESTAMP");
+            return refused(watermark.column.position, what);
+        }
+        let position = match &watermark.expression {
+            Some(expression) => expression.position,
+            None => watermark.column.position,
+        };
+        let text = match &watermark.expression {
+            Some(expression) => expression.text.clone(),
+            None => format!("\"{}\"", name.replace('"', "\"\"")),
+        };
+        let planned = || {
+            let columns = DFSchema::try_from(schema.as_ref().clone())?;
+            let logical = state.create_logical_expr(&text, &columns)?;
+            let others = logical.column_refs().iter().any(|other| other.name != name);
+            let physical = state.create_physical_expr(logical, &columns)?;
+            let kind = physical.data_type(&schema)?;
+            Ok::<_, DataFusionError>((physical, kind, others))
+        };
+        match planned() {
+            Err(error) => refused(position, error.strip_backtrace()),
+            Ok((_, _, true)) => {
+                let what =
+                    format!("a watermark is computed from the event time column '{name}' alone");
+                refused(position, what)
+            }
+            Ok((_, kind, _)) if !is_time(&kind) => {
+                let what = format!("the watermark is of type {kind}, not TIMESTAMP");
+                refused(position, what)
+            }
+            Ok((expression, ..)) => Ok(Some(WatermarkRule { column, expression })),
+        }
+    }
+
     /// Makes the directory that a job will write to, for those that read it before.
     pub(crate) fn prepare(&self) -> std::io::Result<()> {
         match &self.directory {
@@ -102,7 +165,7 @@ impl TableProvider for DeclaredTable {
         projection: Option<&Vec<usize>>,
         filters: &[Expr],
         limit: Option<usize>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    ) -> Result<Arc<dyn ExecutionPlan>, DataFusionError> {
         self.prepare()?;
         let table = self.table.batch_table()?;
         table.scan(state, projection, filters, limit).await
@@ -111,7 +174,7 @@ impl TableProvider for DeclaredTable {
     fn supports_filters_pushdown(
         &self,
         filters: &[&Expr],
-    ) -> Result<Vec<TableProviderFilterPushDown>> {
+    ) -> Result<Vec<TableProviderFilterPushDown>, DataFusionError> {
         match self.table.batch_table() {
             Ok(table) => table.supports_filters_pushdown(filters),
             // Planning goes on to the scan, which says what is wrong.

@@ -1,9 +1,9 @@
 //! One event: what a visitor does at one step of a visit.
 
-use super::draws::{Draws, Purpose};
 use super::population::User;
 use super::visit::{Visit, Visitor};
 use super::{Attack, ShopConfig};
+use crate::draws::{Draws, Purpose};
 
 /// Event number 0 happens at 2026-01-01 00:00:00, in nanoseconds since 1970.
 const START_NS: i64 = 1_767_225_600_000_000_000;

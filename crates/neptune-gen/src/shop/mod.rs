@@ -10,7 +10,6 @@
 //! partners crawl the catalogue with permission.
 
 mod columns;
-mod draws;
 mod event;
 mod history;
 mod population;

@@ -1,7 +1,7 @@
 //! Who visits the shop, and from where: users with stable habits, and pools of addresses.
 
 use super::ShopConfig;
-use super::draws::{Draws, Purpose};
+use crate::draws::{Draws, Purpose};
 
 /// Countries and how many of a hundred users live there.
 const COUNTRIES: [(&str, u64); 12] = [

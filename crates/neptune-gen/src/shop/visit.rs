@@ -7,8 +7,8 @@
 
 use super::Attack;
 use super::ShopConfig;
-use super::draws::{Draws, Purpose};
 use super::population::{Address, Country, Pool, User};
+use crate::draws::{Draws, Purpose};
 
 /// How many visits go on at once.
 pub(super) const LANES: u64 = 1024;

@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 
 use crate::connector::{Options, TableSpec, count, options};
 use crate::error::StreamError;
+use crate::event_time::mark_column;
 use crate::format::{
     AvroCodec, FileReader, Format, Packing, ReadOptions, WriteOptions, infer_schema,
 };
@@ -16,13 +17,14 @@ use crate::source::{FileSource, FileTable, Place, Source};
 
 #[derive(Debug)]
 pub(crate) struct Files {
-    pub(crate) place: Place,
+    place: Place,
     read: ReadOptions,
     write: WriteOptions,
-    pub(crate) bounded: bool,
+    bounded: bool,
+    event_time: Option<String>,
     pub(crate) reads: bool,
     pub(crate) writes: bool,
-    pub(crate) schema: Mutex<Option<SchemaRef>>,
+    schema: Mutex<Option<SchemaRef>>,
     /// Made once the columns are known; one for all sources, so that malformed records are counted together.
     reader: Mutex<Option<Arc<FileReader>>>,
 }
@@ -40,6 +42,24 @@ impl Files {
             self.schema.lock().get_or_insert(found);
         }
         Ok(())
+    }
+
+    pub(crate) fn is_bounded(&self) -> bool {
+        self.bounded || matches!(self.place, Place::File(_))
+    }
+
+    /// The columns, the event time marked; `None` while they are not known.
+    pub(crate) fn schema(&self) -> Option<SchemaRef> {
+        let schema = self.schema.lock().clone()?;
+        Some(match &self.event_time {
+            Some(column) => mark_column(&schema, column),
+            None => schema,
+        })
+    }
+
+    /// Says which columns are written, where the column list was left out.
+    pub(crate) fn set_schema(&self, schema: SchemaRef) {
+        self.schema.lock().get_or_insert(schema);
     }
 
     /// A source for one job, at the beginning.
@@ -83,7 +103,7 @@ impl Files {
             tracing::debug!(table, "no data files yet");
         }
         self.infer_if_there()?;
-        let schema = self.schema.lock().clone();
+        let schema = self.schema();
         let schema = schema.ok_or_else(|| StreamError::Schema {
             table: table.to_owned(),
             reason: format!(
@@ -162,6 +182,7 @@ pub(crate) fn files(spec: &TableSpec, options: &mut Options<'_>) -> Result<Files
         },
         read,
         bounded: !single && options.flag("bounded")?.unwrap_or(false),
+        event_time: spec.event_time.clone(),
         reads,
         writes,
         schema: Mutex::new(spec.schema.clone()),

@@ -5,6 +5,7 @@
 //! each stream job, a sink for each write, a table for batch queries.
 
 mod files;
+mod generated;
 mod options;
 mod socket;
 
@@ -19,21 +20,20 @@ use crate::format::repeated;
 use crate::memory::MemoryTable;
 use crate::shared::{DEFAULT_KEEP_VERSIONS, SharedTable};
 use crate::sink::{Console, ConsoleSink, MemorySink, NoopSink, SharedSink, Sink};
-use crate::source::{
-    Clock, GeneratorSource, GeneratorTable, Place, RateGenerator, RowGenerator, RowTimes, Source,
-    SystemClock,
-};
+use crate::source::{RowGenerator, Source, marked};
+
 use files::Files;
+use generated::Generated;
+pub use options::Options;
 use socket::Socket;
 
-pub use options::Options;
-
 /// The connectors that can be used now.
-pub const CONNECTORS: [&str; 8] = [
+pub const CONNECTORS: [&str; 9] = [
     "filesystem",
     "single_file",
     "socket",
     "rate",
+    "nexmark",
     "console",
     "memory",
     "noop",
@@ -52,6 +52,8 @@ pub struct TableSpec {
     pub connector: String,
     /// The column list; `None` when it was left out.
     pub schema: Option<SchemaRef>,
+    /// The column that is the event time.
+    pub event_time: Option<String>,
     /// All other options, except those the SQL layer deals with itself.
     pub options: BTreeMap<String, String>,
 }
@@ -88,21 +90,6 @@ enum Kind {
     Shared(Arc<SharedTable>),
 }
 
-struct Generated {
-    generator: Arc<dyn RowGenerator>,
-    rows_per_second: u64,
-    rows: Option<u64>,
-}
-
-impl std::fmt::Debug for Generated {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Generated")
-            .field("rows_per_second", &self.rows_per_second)
-            .field("rows", &self.rows)
-            .finish_non_exhaustive()
-    }
-}
-
 impl ConnectorTable {
     /// Declares a table. Where the column list was left out, looks into the first file for the columns: not for
     /// a thread that must not wait.
@@ -122,9 +109,8 @@ impl ConnectorTable {
         let kind = match spec.connector.as_str() {
             "filesystem" | "single_file" => Kind::Files(files::files(spec, &mut options)?),
             "socket" => Kind::Socket(socket::socket(spec, &mut options)?),
-            "rate" => {
-                return Self::generator(spec, Arc::new(RateGenerator::new()));
-            }
+            "rate" => Kind::Generator(Generated::rate(&mut options)?),
+            "nexmark" => Kind::Generator(Generated::nexmark(&mut options)?),
             "console" => {
                 options.kind(false, true)?;
                 Kind::Console {
@@ -151,6 +137,9 @@ impl ConnectorTable {
             other => return Err(unknown_connector(other)),
         };
         options.finish()?;
+        if let Kind::Generator(generated) = &kind {
+            generated.check_columns(spec)?;
+        }
         let table = Self {
             name: spec.name.clone(),
             connector: spec.connector.clone(),
@@ -170,39 +159,14 @@ impl ConnectorTable {
         spec: &TableSpec,
         generator: Arc<dyn RowGenerator>,
     ) -> Result<Self, StreamError> {
-        let mut options = Options::new(&spec.connector, &spec.options);
-        let generated = Generated {
-            rows_per_second: options.number("rows_per_second", 1)?.unwrap_or(1),
-            rows: options.number("rows", 0)?,
-            generator,
+        let generator = match &spec.event_time {
+            Some(column) => marked(generator, column),
+            None => generator,
         };
-        options.kind(true, false)?;
+        let mut options = Options::new(&spec.connector, &spec.options);
+        let generated = Generated::new(generator, &mut options)?;
         options.finish()?;
-        if let Some(given) = &spec.schema {
-            let own = generated.generator.schema();
-            let fits = own.fields().len() == given.fields().len()
-                && own
-                    .fields()
-                    .iter()
-                    .zip(given.fields())
-                    .all(|(a, b)| a.name() == b.name() && a.data_type() == b.data_type());
-            if !fits {
-                let columns: Vec<_> = own
-                    .fields()
-                    .iter()
-                    .map(|f| format!("{} {}", f.name(), f.data_type()))
-                    .collect();
-                return Err(StreamError::Schema {
-                    table: spec.name.clone(),
-                    reason: format!(
-                        "connector '{}' has the columns ({})",
-                        spec.connector,
-                        columns.join(", ")
-                    ),
-                    help: "declare the same, or leave the column list out".to_owned(),
-                });
-            }
-        }
+        generated.check_columns(spec)?;
         Ok(Self {
             name: spec.name.clone(),
             connector: spec.connector.clone(),
@@ -223,13 +187,9 @@ impl ConnectorTable {
     /// What the table can be used for.
     pub fn capabilities(&self) -> Capabilities {
         let (source, sink, table, bounded) = match &self.kind {
-            Kind::Files(files) => {
-                let single = matches!(files.place, Place::File(_));
-                let bounded = files.bounded || single;
-                (files.reads, files.writes, files.reads, bounded)
-            }
+            Kind::Files(files) => (files.reads, files.writes, files.reads, files.is_bounded()),
             Kind::Generator(g) => (true, false, g.rows.is_some(), g.rows.is_some()),
-            Kind::Socket(socket) => (true, false, false, socket.bounded()),
+            Kind::Socket(socket) => (true, false, false, socket.is_bounded()),
             Kind::Console { .. } | Kind::Noop => (false, true, false, true),
             Kind::Memory(_) | Kind::Shared(_) => (false, true, true, true),
         };
@@ -244,7 +204,7 @@ impl ConnectorTable {
     /// The columns, a shared table's without its version column; `None` while they are not known.
     pub fn schema(&self) -> Option<SchemaRef> {
         match &self.kind {
-            Kind::Files(files) => files.schema.lock().clone(),
+            Kind::Files(files) => files.schema(),
             Kind::Generator(generated) => Some(generated.generator.schema()),
             Kind::Socket(socket) => Some(socket.schema()),
             Kind::Console { .. } | Kind::Noop => None,
@@ -260,7 +220,7 @@ impl ConnectorTable {
     pub fn set_schema(&self, schema: SchemaRef) -> Result<(), StreamError> {
         match &self.kind {
             Kind::Files(files) => {
-                files.schema.lock().get_or_insert(schema);
+                files.set_schema(schema);
                 Ok(())
             }
             Kind::Memory(table) => table.set_schema(schema),
@@ -293,12 +253,8 @@ impl ConnectorTable {
     pub fn open_source(&self) -> Result<Arc<dyn Source>, StreamError> {
         match &self.kind {
             Kind::Files(files) if files.reads => files.source(&self.name),
-            Kind::Socket(socket) => socket.source(&self.name),
-            Kind::Generator(generated) => {
-                let generator = Arc::clone(&generated.generator);
-                let source = GeneratorSource::new(&self.name, generator, generated.rows_per_second);
-                Ok(Arc::new(source.with_rows(generated.rows)))
-            }
+            Kind::Socket(socket) => Ok(socket.source(&self.name)),
+            Kind::Generator(generated) => Ok(Arc::new(generated.source(&self.name))),
             _ => Err(self.unsupported(
                 "read as a stream",
                 match self.kind {
@@ -343,17 +299,10 @@ impl ConnectorTable {
             Kind::Files(files) if files.reads => Ok(files.table(&self.name)?),
             Kind::Generator(generated) => {
                 let rows = generated.rows.ok_or_else(|| {
-                    let help = "it has no end: give it the option rows, or read it in a stream job";
+                    let help = "it has no end: give it one with an option such as rows, or read it in a stream job";
                     self.unsupported("read as a whole", help)
                 })?;
-                let times = RowTimes {
-                    start_micros: SystemClock::new().now_micros(),
-                    rows_per_second: generated.rows_per_second,
-                };
-                let generator = Arc::clone(&generated.generator);
-                Ok(Arc::new(GeneratorTable::new(
-                    &self.name, generator, rows, times,
-                )))
+                Ok(Arc::new(generated.table(&self.name, rows)))
             }
             Kind::Memory(table) => Ok(Arc::clone(table) as _),
             Kind::Shared(table) => Ok(Arc::clone(table) as _),
@@ -377,7 +326,6 @@ impl ConnectorTable {
 fn unknown_connector(name: &str) -> StreamError {
     let plan = match name {
         "kafka" => "it comes with the message broker; use connector = 'filesystem' until then",
-        "nexmark" => "it comes with event-time windows; use connector = 'rate' until then",
         _ => {
             return StreamError::UnknownConnector {
                 name: name.to_owned(),

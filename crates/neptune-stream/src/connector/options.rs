@@ -58,7 +58,7 @@ impl<'a> Options<'a> {
         self.choice(key, &[("true", true), ("false", false)])
     }
 
-    /// Option `key` as one of some words.
+    /// Option `key` as one of some words, in any letter case.
     ///
     /// # Errors
     /// [`StreamError::Option`] when it is none of them.
@@ -70,7 +70,8 @@ impl<'a> Options<'a> {
         let Some(value) = self.text(key) else {
             return Ok(None);
         };
-        if let Some((_, meaning)) = words.iter().find(|(word, _)| *word == value) {
+        let named = |word: &str| word.eq_ignore_ascii_case(value);
+        if let Some((_, meaning)) = words.iter().find(|(word, _)| named(word)) {
             return Ok(Some(*meaning));
         }
         let known: Vec<_> = words.iter().map(|(word, _)| format!("'{word}'")).collect();
@@ -97,6 +98,25 @@ impl<'a> Options<'a> {
                 "not a single character",
                 "one ASCII character other than a quote is expected, '\\t' for a tab".to_owned(),
             )),
+        }
+    }
+
+    /// The one of two names for the same option that is given.
+    ///
+    /// # Errors
+    /// [`StreamError::Option`] when both are.
+    pub fn either(
+        &mut self,
+        key: &'static str,
+        other: &'static str,
+    ) -> Result<&'static str, StreamError> {
+        match (self.text(key), self.text(other)) {
+            (Some(_), Some(_)) => {
+                let help = format!("leave one of them out: it means the same as '{key}'");
+                Err(self.wrong(other, "given twice", help))
+            }
+            (None, Some(_)) => Ok(other),
+            _ => Ok(key),
         }
     }
 
@@ -168,7 +188,8 @@ impl<'a> Options<'a> {
         }
     }
 
-    fn wrong(&self, key: &str, reason: &str, help: String) -> StreamError {
+    /// The error for an option whose value cannot be used.
+    pub fn wrong(&self, key: &str, reason: &str, help: String) -> StreamError {
         StreamError::Option {
             key: key.to_owned(),
             value: self.given.get(key).cloned().unwrap_or_default(),

@@ -7,7 +7,8 @@ use datafusion::arrow::datatypes::SchemaRef;
 use crate::connector::files::format_of;
 use crate::connector::{Options, TableSpec, count};
 use crate::error::StreamError;
-use crate::format::{Format, ReadOptions};
+use crate::event_time::mark_column;
+use crate::format::{FileReader, Format, ReadOptions};
 use crate::source::{SocketOptions, SocketSource, Source};
 
 /// Records kept at most unless told otherwise.
@@ -19,27 +20,23 @@ const MAX_BYTES: u64 = 64 << 20;
 #[derive(Debug)]
 pub(crate) struct Socket {
     socket: SocketOptions,
-    options: ReadOptions,
-    schema: SchemaRef,
+    /// One for all sources, so that malformed records are counted together.
+    reader: Arc<FileReader>,
 }
 
 impl Socket {
-    pub(crate) fn bounded(&self) -> bool {
+    pub(crate) fn is_bounded(&self) -> bool {
         self.socket.bounded
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
+        self.reader.schema()
     }
 
     /// A source with a connection of its own.
-    ///
-    /// # Errors
-    /// [`StreamError::Schema`] when the format cannot hold a column's type.
-    pub(crate) fn source(&self, table: &str) -> Result<Arc<dyn Source>, StreamError> {
-        let (schema, socket) = (self.schema(), self.socket.clone());
-        let source = SocketSource::new(table, schema, socket, self.options.clone())?;
-        Ok(Arc::new(source))
+    pub(crate) fn source(&self, table: &str) -> Arc<dyn Source> {
+        let (socket, reader) = (self.socket.clone(), Arc::clone(&self.reader));
+        Arc::new(SocketSource::new(table, socket, reader))
     }
 }
 
@@ -94,6 +91,10 @@ pub(crate) fn socket(spec: &TableSpec, options: &mut Options<'_>) -> Result<Sock
         reason: "nobody can tell the columns of a socket before it speaks".to_owned(),
         help: "give CREATE TABLE a column list".to_owned(),
     })?;
+    let schema = match &spec.event_time {
+        Some(column) => mark_column(&schema, column),
+        None => schema,
+    };
     Ok(Socket {
         socket: SocketOptions {
             host,
@@ -103,7 +104,6 @@ pub(crate) fn socket(spec: &TableSpec, options: &mut Options<'_>) -> Result<Sock
             max_rows: rows.unwrap_or(MAX_ROWS),
             max_bytes: count(bytes.unwrap_or(MAX_BYTES)),
         },
-        options: read,
-        schema,
+        reader: Arc::new(FileReader::new(&spec.name, schema, read)?),
     })
 }

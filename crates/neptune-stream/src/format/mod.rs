@@ -202,6 +202,10 @@ impl FileReader {
         Arc::clone(&self.schema)
     }
 
+    pub(crate) fn options(&self) -> &ReadOptions {
+        &self.options
+    }
+
     pub(crate) fn malformed_records(&self) -> u64 {
         self.policy.count()
     }

@@ -99,17 +99,6 @@ impl FileSource {
                 ),
             })
     }
-
-    /// Starts from a log kept earlier: these files are the first offsets and are not found again.
-    #[must_use]
-    pub fn with_log(self, entries: Vec<FileEntry>) -> Self {
-        {
-            let mut log = self.log.lock();
-            log.seen = entries.iter().map(|entry| entry.path.clone()).collect();
-            log.entries = entries;
-        }
-        self
-    }
 }
 
 #[async_trait]
@@ -146,6 +135,31 @@ impl Source for FileSource {
 
     fn filter_pushdown(&self, filters: &[&Expr]) -> Vec<TableProviderFilterPushDown> {
         self.reader.filter_pushdown(filters)
+    }
+
+    /// The files.
+    fn memo(&self, range: &OffsetRange) -> Result<Option<serde_json::Value>, StreamError> {
+        if range.is_empty() {
+            return Ok(None);
+        }
+        let entries = serde_json::to_value(self.entries(range)?);
+        Ok(Some(entries.map_err(StreamError::lost)?))
+    }
+
+    /// These files are the first offsets, and are not found again.
+    fn recall(&self, memos: Vec<serde_json::Value>) -> Result<(), StreamError> {
+        let mut log = self.log.lock();
+        for memo in memos {
+            let entries: Vec<FileEntry> =
+                serde_json::from_value(memo).map_err(|error| StreamError::Offset {
+                    name: self.name.clone(),
+                    reason: format!("the checkpoint's list of files is of another source: {error}"),
+                })?;
+            log.seen
+                .extend(entries.iter().map(|entry| entry.path.clone()));
+            log.entries.extend(entries);
+        }
+        Ok(())
     }
 
     async fn plan(
@@ -244,10 +258,11 @@ mod tests {
         let first = source(dir.path());
         let end = first.latest_offset().await.unwrap();
         let range = OffsetRange::new(first.initial_offset(), end);
-        let kept = serde_json::to_string(&first.entries(&range).unwrap()).unwrap();
+        let kept = first.memo(&range).unwrap().unwrap();
 
         fs::write(dir.path().join("a"), "{}").unwrap();
-        let again = source(dir.path()).with_log(serde_json::from_str(&kept).unwrap());
+        let again = source(dir.path());
+        again.recall(vec![kept]).unwrap();
         assert_eq!(again.latest_offset().await.unwrap(), Offset::Files(2));
         let fresh = OffsetRange::new(end, Offset::Files(2));
         assert_eq!(again.entries(&range).unwrap()[0].path, dir.path().join("b"));

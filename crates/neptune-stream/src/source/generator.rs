@@ -19,7 +19,8 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::stream;
 
 use crate::error::StreamError;
-use crate::offset::{Offset, OffsetRange};
+use crate::event_time::mark_column;
+use crate::offset::{Limits, Offset, OffsetRange};
 use crate::scan::{ScanContext, ScanExec, ScanPartition, project, row_statistics};
 use crate::source::{ScanRequest, Source};
 
@@ -117,6 +118,17 @@ pub trait RowGenerator: Send + Sync {
         Ok(self.batch(rows, times)?.project(columns)?)
     }
 
+    /// Rows that are there once `intervals` intervals of the rate have passed: as many, unless the rate counts more than
+    /// these rows.
+    fn rows_due(&self, intervals: u64) -> u64 {
+        intervals
+    }
+
+    /// Intervals of the rate before the one that brings row `row`: the other way round than [`RowGenerator::rows_due`].
+    fn interval(&self, row: u64) -> u64 {
+        row
+    }
+
     /// Rows to make at a time; fewer for rows that are costly, so that a task can be suspended in between.
     fn chunk_rows(&self) -> usize {
         2048
@@ -129,6 +141,35 @@ where
     F: Fn(Range<u64>, RowTimes) -> Result<RecordBatch> + Send + Sync + 'static,
 {
     Arc::new(FnGenerator { schema, make })
+}
+
+/// `generator` with its column `column` marked as event time.
+pub(crate) fn marked(generator: Arc<dyn RowGenerator>, column: &str) -> Arc<dyn RowGenerator> {
+    let schema = mark_column(&generator.schema(), column);
+    Arc::new(Marked { schema, generator })
+}
+
+struct Marked {
+    schema: SchemaRef,
+    generator: Arc<dyn RowGenerator>,
+}
+
+impl RowGenerator for Marked {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn batch(&self, rows: Range<u64>, times: RowTimes) -> Result<RecordBatch> {
+        self.generator.batch(rows, times)
+    }
+
+    fn project(&self, rows: Range<u64>, times: RowTimes, columns: &[usize]) -> Result<RecordBatch> {
+        self.generator.project(rows, times, columns)
+    }
+
+    fn chunk_rows(&self) -> usize {
+        self.generator.chunk_rows()
+    }
 }
 
 struct FnGenerator<F> {
@@ -149,7 +190,8 @@ where
     }
 }
 
-/// A [`RowGenerator`] paced by a clock: after `t` seconds, `floor(t * rows_per_second)` rows are there.
+/// A [`RowGenerator`] paced by a clock: after `t` seconds, `floor(t * rows_per_second)` rows (or
+/// [intervals](RowGenerator::rows_due)) are there. One that is not paced has all its rows at once.
 ///
 /// Time starts when the source is first asked for its latest offset.
 pub struct GeneratorSource {
@@ -157,6 +199,7 @@ pub struct GeneratorSource {
     generator: Arc<dyn RowGenerator>,
     rows_per_second: u64,
     rows: Option<u64>,
+    paced: bool,
     clock: Arc<dyn Clock>,
     start_micros: OnceLock<i64>,
 }
@@ -184,6 +227,7 @@ impl GeneratorSource {
             generator,
             rows_per_second: rows_per_second.max(1),
             rows: None,
+            paced: true,
             clock: Arc::new(SystemClock::new()),
             start_micros: OnceLock::new(),
         }
@@ -193,6 +237,13 @@ impl GeneratorSource {
     #[must_use]
     pub fn with_rows(mut self, rows: Option<u64>) -> Self {
         self.rows = rows;
+        self
+    }
+
+    /// Has all rows at once, unless `paced`; makes no difference to a source without an end.
+    #[must_use]
+    pub fn with_pace(mut self, paced: bool) -> Self {
+        self.paced = paced;
         self
     }
 
@@ -238,12 +289,51 @@ impl Source for GeneratorSource {
     }
 
     async fn latest_offset(&self) -> Result<Offset, StreamError> {
+        // Also starts the clock of a source that is not paced: rows may be made from it.
         let due = self.times().rows_at(self.clock.now_micros());
-        Ok(Offset::Rows(due.min(self.rows.unwrap_or(u64::MAX))))
+        let due = self.generator.rows_due(due);
+        Ok(Offset::Rows(match self.rows {
+            Some(rows) if !self.paced => rows,
+            Some(rows) => due.min(rows),
+            None => due,
+        }))
     }
 
     fn final_offset(&self) -> Option<Offset> {
         self.rows.map(Offset::Rows)
+    }
+
+    /// When it began: the times of its rows follow from that.
+    fn memo(&self, range: &OffsetRange) -> Result<Option<serde_json::Value>, StreamError> {
+        let is_first = range.start == self.initial_offset() && !range.is_empty();
+        Ok(is_first.then(|| self.times().start_micros.into()))
+    }
+
+    fn recall(&self, memos: Vec<serde_json::Value>) -> Result<(), StreamError> {
+        for memo in memos {
+            let start = memo.as_i64().ok_or_else(|| StreamError::Offset {
+                name: self.name.clone(),
+                reason: format!(
+                    "it cannot have begun at '{memo}': the checkpoint is of another source"
+                ),
+            })?;
+            // Known already only if it has begun in this process, at the same time.
+            let _ = self.start_micros.set(start);
+        }
+        Ok(())
+    }
+
+    /// A cap on rows counts intervals, so that generators of the same events stay side by side.
+    fn limit_end(&self, start: &Offset, latest: &Offset, limits: &Limits) -> Offset {
+        let (Offset::Rows(row), Some(most)) = (*start, limits.max_rows) else {
+            return start.capped(*latest, limits);
+        };
+        let intervals = self.generator.interval(row).saturating_add(most.max(1));
+        let end = self.generator.rows_due(intervals);
+        match latest {
+            Offset::Rows(latest) => Offset::Rows(end.min(*latest).max(row)),
+            _ => *latest,
+        }
     }
 
     async fn plan(

@@ -7,7 +7,9 @@
 mod files;
 mod generator;
 mod listing;
+mod nexmark;
 mod rate;
+mod scan;
 mod socket;
 mod table;
 
@@ -24,14 +26,18 @@ use crate::error::StreamError;
 use crate::offset::{Limits, Offset, OffsetRange};
 
 pub use files::{FileSource, FileTable};
+pub(crate) use generator::marked;
 pub use generator::{
     Clock, GeneratorSource, GeneratorTable, RowGenerator, RowTimes, SystemClock, generator_fn,
 };
 pub use listing::FileEntry;
 pub(crate) use listing::{Place, data_files};
+pub use nexmark::{
+    DEFAULT_EVENTS_PER_SECOND, DEFAULT_START_NANOS, NexmarkGenerator, NexmarkStart, NexmarkTable,
+};
 pub use rate::RateGenerator;
 pub use socket::{SocketOptions, SocketSource};
-pub use table::StreamTable;
+pub use table::{StreamTable, StreamTableProvider};
 
 /// What a scan asks of a source; the same meaning as in [`datafusion::catalog::TableProvider::scan`].
 #[derive(Debug, Clone, Copy, Default)]
@@ -97,6 +103,25 @@ pub trait Source: fmt::Debug + Send + Sync {
     /// None of the sources here fails; one with a broker behind it may.
     async fn commit(&self, end: &Offset) -> Result<(), StreamError> {
         let _ = end;
+        Ok(())
+    }
+
+    /// What another process would need, besides the offsets, to plan `range` again; `None` if nothing, or nothing that an
+    /// earlier range has not told.
+    ///
+    /// # Errors
+    /// [`StreamError::Offset`] for a range the source does not have.
+    fn memo(&self, range: &OffsetRange) -> Result<Option<serde_json::Value>, StreamError> {
+        let _ = range;
+        Ok(None)
+    }
+
+    /// Takes up the memos of all ranges that an earlier process has read, in their order, before anything is read.
+    ///
+    /// # Errors
+    /// [`StreamError::Offset`] for memos of another source.
+    fn recall(&self, memos: Vec<serde_json::Value>) -> Result<(), StreamError> {
+        let _ = memos;
         Ok(())
     }
 

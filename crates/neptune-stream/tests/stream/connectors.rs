@@ -21,7 +21,7 @@ fn wrong_declarations_are_refused_with_the_key_and_the_remedy() {
         (
             "filesytem",
             vec![],
-            "unknown connector 'filesytem'; the connectors are filesystem, single_file, socket, rate, console, memory, noop, shared; did you mean 'filesystem'?",
+            "unknown connector 'filesytem'; the connectors are filesystem, single_file, socket, rate, nexmark, console, memory, noop, shared; did you mean 'filesystem'?",
         ),
         ("postgres", vec![], "unknown connector 'postgres'"),
         ("kafka", vec![], "connector 'kafka' is not available yet"),
@@ -61,11 +61,6 @@ fn wrong_declarations_are_refused_with_the_key_and_the_remedy() {
                 ("type", "sink"),
             ],
             "option 'type' = 'sink'",
-        ),
-        (
-            "nexmark",
-            vec![],
-            "connector 'nexmark' is not available yet",
         ),
         (
             "filesystem",
@@ -176,7 +171,7 @@ fn wrong_declarations_are_refused_with_the_key_and_the_remedy() {
         (
             "rate",
             vec![("row", "1")],
-            "has no option 'row'; its options are rows, rows_per_second, type; did you mean 'rows'?",
+            "has no option 'row'; its options are paced, rows, rows_per_second, type; did you mean 'rows'?",
         ),
         ("rate", vec![("type", "sink")], "option 'type' = 'sink'"),
         (

@@ -110,14 +110,14 @@ async fn caps_split_the_files_into_triggers_and_any_range_can_be_planned_again()
         max_files: Some(3),
         max_rows: None,
     };
-    let stream = Arc::new(StreamTable::new(Arc::clone(&source)));
+    let stream = Arc::new(StreamTable::new(Arc::clone(&source), None));
     let (mut start, mut read, mut triggers) = (source.initial_offset(), vec![], 0);
     while start != latest {
         let end = source.limit_end(&start, &latest, &limits);
         let mut twice = Vec::new();
         for _ in 0..2 {
             stream.set_range(OffsetRange::new(start, end));
-            let batches = query(stream.clone(), "SELECT * FROM t").await.unwrap();
+            let batches = query(stream.provider(), "SELECT * FROM t").await.unwrap();
             twice.push(numbers(&batches));
         }
         assert_eq!(twice[0], twice[1]);
@@ -130,7 +130,9 @@ async fn caps_split_the_files_into_triggers_and_any_range_can_be_planned_again()
 
     let beyond = OffsetRange::new(Offset::Files(0), Offset::Files(8));
     stream.set_range(beyond);
-    let error = query(stream, "SELECT * FROM t").await.unwrap_err();
+    let error = query(stream.provider(), "SELECT * FROM t")
+        .await
+        .unwrap_err();
     assert!(matches!(error, StreamError::Offset { .. }), "{error}");
 }
 

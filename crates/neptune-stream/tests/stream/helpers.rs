@@ -34,6 +34,7 @@ pub(crate) fn spec(
         name: "t".into(),
         connector: connector.into(),
         schema: (!fields.is_empty()).then(|| Arc::new(Schema::new(fields)) as SchemaRef),
+        event_time: None,
         options: options
             .iter()
             .map(|(key, value)| ((*key).to_owned(), (*value).to_owned()))
@@ -190,8 +191,8 @@ pub(crate) async fn take(
     from: Offset,
 ) -> Result<(Vec<RecordBatch>, Offset), StreamError> {
     let latest = source.latest_offset().await?;
-    let stream = StreamTable::new(Arc::clone(source));
+    let stream = Arc::new(StreamTable::new(Arc::clone(source), None));
     stream.set_range(OffsetRange::new(from, latest));
-    let batches = query(Arc::new(stream), "SELECT * FROM t").await?;
+    let batches = query(stream.provider(), "SELECT * FROM t").await?;
     Ok((batches, latest))
 }

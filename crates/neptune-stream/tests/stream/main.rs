@@ -9,6 +9,7 @@ mod connectors;
 mod files;
 mod helpers;
 mod malformed;
+mod nexmark;
 mod packed;
 mod ranges;
 mod robustness;

@@ -24,7 +24,7 @@ fn rate(rows_per_second: u64) -> (GeneratorSource, Arc<ManualClock>) {
 }
 
 fn over(source: impl Source + 'static, start: u64, end: u64) -> Arc<StreamTable> {
-    let stream = StreamTable::new(Arc::new(source));
+    let stream = StreamTable::new(Arc::new(source), None);
     stream.set_range(OffsetRange::new(Offset::Rows(start), Offset::Rows(end)));
     Arc::new(stream)
 }
@@ -98,12 +98,14 @@ async fn a_query_sees_exactly_the_range() {
         ),
     ] {
         let (source, _) = rate(1);
-        let found = query(over(source, 100, 1_300), sql).await.unwrap();
+        let found = query(over(source, 100, 1_300).provider(), sql)
+            .await
+            .unwrap();
         assert_eq!(numbers(&found), expected, "{sql}");
     }
     let (source, _) = rate(2);
     let sql = "SELECT value, timestamp FROM t";
-    let found = query(over(source.with_start_micros(0), 2, 4), sql)
+    let found = query(over(source.with_start_micros(0), 2, 4).provider(), sql)
         .await
         .unwrap();
     assert_eq!(
@@ -117,7 +119,7 @@ async fn one_logical_plan_serves_every_micro_batch() {
     let (source, _) = rate(1);
     let stream = over(source, 0, 0);
     let context = context();
-    context.register_table("t", stream.clone()).unwrap();
+    context.register_table("t", stream.provider()).unwrap();
     let frame = context
         .sql("SELECT value FROM t WHERE value % 2 = 0")
         .await
@@ -140,14 +142,18 @@ async fn one_logical_plan_serves_every_micro_batch() {
 #[tokio::test]
 async fn planning_without_a_range_or_with_a_wrong_one_is_refused() {
     let (source, _) = rate(1);
-    let stream = Arc::new(StreamTable::new(Arc::new(source)));
-    let error = query(stream.clone(), "SELECT * FROM t").await.unwrap_err();
+    let stream = Arc::new(StreamTable::new(Arc::new(source), None));
+    let error = query(stream.provider(), "SELECT * FROM t")
+        .await
+        .unwrap_err();
     assert!(
         error.to_string().contains("before its micro-batch"),
         "{error}"
     );
     stream.set_range(OffsetRange::new(Offset::Files(0), Offset::Files(1)));
-    let error = query(stream, "SELECT * FROM t").await.unwrap_err();
+    let error = query(stream.provider(), "SELECT * FROM t")
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("not a range of rows"), "{error}");
 }
 
@@ -179,7 +185,7 @@ async fn a_generator_that_makes_the_wrong_number_of_rows_is_caught() {
         Ok(RecordBatch::try_new(own.clone(), vec![Arc::new(values)])?)
     });
     let source = GeneratorSource::new("g", generator, 1);
-    let error = query(over(source, 0, 10), "SELECT * FROM t")
+    let error = query(over(source, 0, 10).provider(), "SELECT * FROM t")
         .await
         .unwrap_err();
     assert!(error.to_string().contains("made 9 rows"), "{error}");
@@ -209,11 +215,11 @@ proptest! {
             let mut at = start;
             for cut in cuts {
                 stream.set_range(OffsetRange::new(Offset::Rows(at), Offset::Rows(start + cut)));
-                parts.extend(query(stream.clone(), "SELECT * FROM t").await.unwrap());
+                parts.extend(query(stream.provider(), "SELECT * FROM t").await.unwrap());
                 at = start + cut;
             }
             stream.set_range(OffsetRange::new(Offset::Rows(start), Offset::Rows(end)));
-            (rows(&parts), rows(&query(stream, "SELECT * FROM t").await.unwrap()))
+            (rows(&parts), rows(&query(stream.provider(), "SELECT * FROM t").await.unwrap()))
         });
         prop_assert_eq!(found.0, found.1);
     }
@@ -248,12 +254,12 @@ proptest! {
             let source = table.open_source().unwrap();
             let latest = source.latest_offset().await.unwrap();
             let middle = Offset::Files(cut.min(latest.position()));
-            let stream = Arc::new(StreamTable::new(source));
+            let stream = Arc::new(StreamTable::new(source, None));
             let mut all = Vec::new();
             for (start, end) in [(Offset::Files(0), middle), (middle, latest)] {
                 stream.set_range(OffsetRange::new(start, end));
                 let sql = "SELECT id, length(name) FROM t";
-                all.extend(query(stream.clone(), sql).await.unwrap());
+                all.extend(query(stream.provider(), sql).await.unwrap());
             }
             rows(&all)
         });

@@ -315,11 +315,11 @@ async fn a_file_that_has_gone_follows_the_policy() {
             let declared = table("filesystem", &id_and_name(), &options).unwrap();
             let source = declared.open_source().unwrap();
             let latest = source.latest_offset().await.unwrap();
-            let stream = Arc::new(StreamTable::new(Arc::clone(&source)));
+            let stream = Arc::new(StreamTable::new(Arc::clone(&source), None));
             stream.set_range(OffsetRange::new(source.initial_offset(), latest));
             fs::remove_file(path.join("2")).unwrap();
             for _ in 0..2 {
-                let found = query(stream.clone(), "SELECT * FROM t").await;
+                let found = query(stream.provider(), "SELECT * FROM t").await;
                 if policy == "fail" {
                     let error = found.unwrap_err();
                     assert!(
@@ -360,10 +360,10 @@ async fn a_parquet_or_avro_file_that_has_gone_is_named() {
         let gone = path.join(format!("part-j-1-000000001-0000.{format}"));
         let source = declared.open_source().unwrap();
         let latest = source.latest_offset().await.unwrap();
-        let stream = Arc::new(StreamTable::new(source));
+        let stream = Arc::new(StreamTable::new(source, None));
         stream.set_range(OffsetRange::new(Offset::Files(0), latest));
         let context = context();
-        context.register_table("t", stream.clone()).unwrap();
+        context.register_table("t", stream.provider()).unwrap();
         // Between planning and running.
         let plan = context.sql("SELECT * FROM t").await.unwrap();
         let plan = plan.create_physical_plan().await.unwrap();
@@ -375,7 +375,9 @@ async fn a_parquet_or_avro_file_that_has_gone_is_named() {
         let name = gone.file_name().unwrap().to_str().unwrap();
         assert!(error.contains(name), "{error}");
         // Before planning.
-        let error = query(stream, "SELECT * FROM t").await.unwrap_err();
+        let error = query(stream.provider(), "SELECT * FROM t")
+            .await
+            .unwrap_err();
         assert!(
             matches!(&error, StreamError::Io { path: at, .. } if *at == gone),
             "{error}"

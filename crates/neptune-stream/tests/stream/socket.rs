@@ -74,9 +74,9 @@ async fn end(source: &Arc<dyn Source>) -> Offset {
 }
 
 async fn read(source: &Arc<dyn Source>, start: u64, end: u64) -> Result<Vec<String>, StreamError> {
-    let stream = StreamTable::new(Arc::clone(source));
+    let stream = Arc::new(StreamTable::new(Arc::clone(source), None));
     stream.set_range(OffsetRange::new(Offset::Rows(start), Offset::Rows(end)));
-    Ok(rows(&query(Arc::new(stream), "SELECT * FROM t").await?))
+    Ok(rows(&query(stream.provider(), "SELECT * FROM t").await?))
 }
 
 #[tokio::test]
@@ -156,9 +156,9 @@ async fn a_source_that_is_full_makes_the_sender_wait_and_loses_nothing() {
         while at < ROWS {
             let latest = wait_for(&source, at + 1).await;
             let end = source.limit_end(&Offset::Rows(at), &latest, &limits);
-            let stream = StreamTable::new(Arc::clone(&source));
+            let stream = Arc::new(StreamTable::new(Arc::clone(&source), None));
             stream.set_range(OffsetRange::new(Offset::Rows(at), end));
-            let batches = query(Arc::new(stream), "SELECT id FROM t").await.unwrap();
+            let batches = query(stream.provider(), "SELECT id FROM t").await.unwrap();
             let ids = numbers(&batches);
             assert_eq!(ids.first(), Some(&(at as i64)));
             (at, all) = (end.position(), all + ids.len() as u64);
@@ -259,6 +259,31 @@ async fn malformed_records_follow_the_policy_and_count_as_rows() {
     assert_eq!(numbers, [2, 4, 5], "{written}");
     assert_eq!(lines[0]["record"], "nonsense");
     assert_eq!(lines[2]["column"], "id");
+}
+
+#[tokio::test]
+async fn after_a_restart_counting_goes_on_and_what_was_not_committed_is_lost() {
+    let (port, server) = serve(vec![
+        send(&["{\"id\": 1}\n{\"id\": 2}\n{\"id\": 3}\n"]),
+        send(&["{\"id\": 4}\n"]),
+    ]);
+    let bounded = [("bounded", "true")];
+    let first = open(&port, &bounded);
+    assert_eq!(end(&first).await, Offset::Rows(3));
+    let range = |start, end| OffsetRange::new(Offset::Rows(start), Offset::Rows(end));
+    assert_eq!(first.memo(&range(1, 1)).unwrap(), None);
+    let memos = [(0, 2), (2, 3)].map(|(start, end)| first.memo(&range(start, end)).unwrap());
+    drop(first);
+
+    let again = open(&port, &bounded);
+    again.recall(memos.into_iter().flatten().collect()).unwrap();
+    assert_eq!(end(&again).await, Offset::Rows(4));
+    server.join().unwrap();
+    assert_eq!(read(&again, 2, 3).await.unwrap(), [""; 0], "run again");
+    assert_eq!(read(&again, 3, 4).await.unwrap(), ["4|NULL"]);
+    let foreign = vec![serde_json::json!([{"path": "a"}])];
+    let error = open(&port, &bounded).recall(foreign).unwrap_err();
+    assert!(matches!(error, StreamError::Offset { .. }), "{error}");
 }
 
 #[tokio::test]

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use datafusion::catalog::TableProvider;
 use datafusion::common::tree_node::{Transformed, TreeNodeRecursion};
 use datafusion::datasource::{provider_as_source, source_as_provider};
+use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::{LogicalPlan, TableScan};
 use neptune_sched::Class;
 use neptune_stream::connector::ConnectorTable;
 use neptune_stream::shared::PinnedTable;
-use neptune_stream::source::StreamTable;
+use neptune_stream::source::{StreamTable, StreamTableProvider};
 
 use crate::dialect::{DialectError, Statement};
 use crate::table::DeclaredTable;
@@ -21,6 +22,8 @@ pub(crate) struct Bound {
     pub(crate) plan: LogicalPlan,
     pub(crate) sources: Vec<Arc<StreamTable>>,
     pub(crate) pinned: Vec<Arc<PinnedTable>>,
+    /// Whether it reads any table besides these.
+    pub(crate) reads_tables: bool,
     /// The other declared tables, read as they are when a pass or a micro-batch is planned.
     pub(crate) tables: Vec<DeclaredTable>,
 }
@@ -34,7 +37,7 @@ fn declared(scan: &TableScan) -> Option<DeclaredTable> {
 /// Whether a scan of the bound plan reads a stream.
 pub(crate) fn is_stream(scan: &TableScan) -> bool {
     source_as_provider(&scan.source)
-        .is_ok_and(|provider| provider.downcast_ref::<StreamTable>().is_some())
+        .is_ok_and(|provider| provider.downcast_ref::<StreamTableProvider>().is_some())
 }
 
 /// Which of the tables that a query reads are streams to it.
@@ -71,6 +74,7 @@ fn streams(tables: &BTreeMap<String, DeclaredTable>, class: Class) -> Vec<String
 /// For a table that cannot be read, or not yet.
 pub(crate) fn bind(
     statement: &Statement,
+    state: &SessionState,
     plan: LogicalPlan,
     class: Class,
 ) -> Result<Bound, DialectError> {
@@ -94,9 +98,10 @@ pub(crate) fn bind(
             let source = connector
                 .open_source()
                 .map_err(|error| table.fault(error))?;
-            let source = Arc::new(StreamTable::new(source));
+            let rule = table.watermark_rule(state)?;
+            let source = Arc::new(StreamTable::new(source, rule));
             sources.push(Arc::clone(&source));
-            inputs.insert(name, source);
+            inputs.insert(name, source.provider());
         } else if let Some(shared) = connector.shared() {
             let snapshot = PinnedTable::new(Arc::clone(shared));
             let snapshot = Arc::new(snapshot.map_err(|error| statement.locate(&error.into()))?);
@@ -119,10 +124,29 @@ pub(crate) fn bind(
             })),
         })
     });
+    let plan = plan.map_err(|error| statement.locate(&error))?.data;
     Ok(Bound {
-        plan: plan.map_err(|error| statement.locate(&error))?.data,
+        reads_tables: reads_tables(&plan),
+        plan,
         sources,
         pinned,
         tables: plain,
     })
+}
+
+fn reads_tables(plan: &LogicalPlan) -> bool {
+    let mut found = false;
+    // An infallible walk: the closure always says to go on.
+    let _ = plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::TableScan(scan) = node {
+            found |= !is_stream(scan) && !is_pinned(scan);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    found
+}
+
+fn is_pinned(scan: &TableScan) -> bool {
+    source_as_provider(&scan.source)
+        .is_ok_and(|provider| provider.downcast_ref::<PinnedTable>().is_some())
 }

@@ -16,6 +16,7 @@ use crate::error::NeptuneError;
 use crate::session::Session;
 use crate::shop::{ShopPart, generator};
 use crate::table::DeclaredTable;
+use crate::ysb::{self, YsbPart};
 
 /// Declares the table of a statement in `session`.
 pub(crate) async fn create_table(
@@ -34,10 +35,6 @@ pub(crate) async fn create_table(
     if exists && !create.or_replace {
         let what = format!("table '{}' exists already", create.name);
         return refused(create.name_position, &what);
-    }
-    if let Some(watermark) = &create.watermark {
-        let what = "event time is not available yet: it comes with windows and state";
-        return refused(watermark.column.position, what);
     }
     let table = match create.connector.text.as_str() {
         "shop" => {
@@ -69,9 +66,40 @@ pub(crate) async fn create_table(
                 }
             }
         }
+        "ysb" => {
+            let mut given = create.options.clone();
+            match YsbPart::read(&mut given)? {
+                YsbPart::Campaigns => {
+                    given.finish()?;
+                    if let Some(column) = create.columns.first() {
+                        let what = "the campaigns have columns of their own: leave the list out";
+                        return refused(column.position, what);
+                    }
+                    if exists {
+                        context.deregister_table(create.name.clone())?;
+                    }
+                    let campaigns = Arc::new(ysb::campaign_table()?);
+                    context.register_table(create.name.clone(), campaigns)?;
+                    return Ok(());
+                }
+                YsbPart::Events { start_nanos } => {
+                    let spec = spec(create, &given, &YsbPart::OPTIONS);
+                    ConnectorTable::generator(&spec, ysb::generator(start_nanos))
+                }
+            }
+        }
         _ => ConnectorTable::create(&spec(create, &create.options, &[])),
     };
     let table = Arc::new(table.map_err(|error| table_error(statement, create, &error))?);
+    if let Some(watermark) = &create.watermark
+        && !table.capabilities().source
+    {
+        let what = format!(
+            "event time is for tables that are read as a stream, and '{}' is none",
+            create.name
+        );
+        return refused(watermark.column.position, &what);
+    }
     if exists {
         context.deregister_table(create.name.clone())?;
     }
@@ -81,7 +109,7 @@ pub(crate) async fn create_table(
         .map(|path| PathBuf::from(&path.text));
     let position = path.map_or(create.name_position, |path| path.value_position);
     let source = Arc::clone(statement.source());
-    let declared = DeclaredTable::new(table, directory, source, position);
+    let declared = DeclaredTable::new(table, directory, create.watermark.clone(), source, position);
     context.register_table(create.name.clone(), Arc::new(declared))?;
     Ok(())
 }
@@ -99,6 +127,10 @@ fn spec(create: &CreateTable, options: &Options, others: &[&str]) -> TableSpec {
         name: create.name.to_string(),
         connector: create.connector.text.clone(),
         schema: create.schema(),
+        event_time: create
+            .watermark
+            .as_ref()
+            .map(|watermark| watermark.column.text.clone()),
         options,
     }
 }

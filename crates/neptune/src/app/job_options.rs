@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use neptune_sched::Class;
-use neptune_stream::{Limits, Trigger};
+use neptune_stream::{CheckpointSpec, Limits, OutputMode, Trigger};
 
 use super::job::Repeat;
 use crate::dialect::{DialectError, Options, Position, Statement, parse_duration};
@@ -14,6 +14,14 @@ const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 /// The caps on a micro-batch.
 const CAPS: [&str; 2] = ["max_rows_per_trigger", "max_files_per_trigger"];
 
+/// What else only a job has that reads a stream.
+const STREAM_ONLY: [&str; 4] = [
+    "output_mode",
+    "checkpoint",
+    "checkpoint_fsync",
+    "idle_timeout",
+];
+
 /// The options of a job, read.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct JobOptions {
@@ -21,6 +29,9 @@ pub(crate) struct JobOptions {
     pub(crate) priority: Option<i32>,
     pub(crate) weight: Option<u32>,
     pub(crate) limits: Limits,
+    pub(crate) mode: Option<OutputMode>,
+    pub(crate) checkpoint: Option<CheckpointSpec>,
+    pub(crate) idle_after: Option<Duration>,
     trigger: Option<JobTrigger>,
     every: Option<Duration>,
     /// As they stand in the file; none for a statement that has no options.
@@ -58,19 +69,15 @@ impl JobOptions {
                     max_rows: at_least_one(&mut given, CAPS[0])?,
                     max_files: at_least_one(&mut given, CAPS[1])?,
                 },
+                mode: given
+                    .one_of("output_mode", &OutputMode::NAMES)?
+                    .and_then(|name| name.parse().ok()),
+                checkpoint: checkpoint(&mut given)?,
+                idle_after: given.duration("idle_timeout")?,
                 trigger: trigger(&mut given)?,
                 every: every(&mut given)?,
                 given: None,
             };
-        let mode = given.one_of("output_mode", &["append", "update", "complete"])?;
-        if mode.is_some_and(|mode| mode != "append") {
-            let what = "only 'append' is available yet: the others come with windows and state";
-            return Err(given.bad_value("output_mode", what));
-        }
-        if given.str("checkpoint").is_some() {
-            let what = "checkpoints are not available yet: they come with windows and state";
-            return Err(given.bad_value("checkpoint", what));
-        }
         given.finish()?;
         Ok(Self {
             given: Some(given),
@@ -84,7 +91,7 @@ impl JobOptions {
             let source = statement.source();
             source.error(self.position(key).unwrap_or(statement.position), what)
         };
-        for cap in CAPS {
+        for cap in CAPS.iter().chain(&STREAM_ONLY) {
             if self.position(cap).is_some() {
                 let what =
                     format!("option `{cap}` is for jobs that read a stream; this one reads none");
@@ -143,6 +150,26 @@ fn at_least_one<T: TryFrom<u64>>(
             key,
             "it must be a whole number of at least 1, and not enormous",
         )),
+    }
+}
+
+/// Where a job's state lasts; it survives a power cut unless `checkpoint_fsync` is off.
+fn checkpoint(given: &mut Options) -> Result<Option<CheckpointSpec>, DialectError> {
+    let directory = given.str("checkpoint");
+    let sync = given.bool("checkpoint_fsync")?;
+    match directory {
+        Some(directory) if directory.trim().is_empty() => {
+            Err(given.bad_value("checkpoint", "it must be a directory"))
+        }
+        Some(directory) => Ok(Some(CheckpointSpec {
+            directory: directory.into(),
+            sync: sync.unwrap_or(true),
+        })),
+        None if sync.is_some() => {
+            let what = "it is about a checkpoint, and this job has none";
+            Err(given.bad_value("checkpoint_fsync", what))
+        }
+        None => Ok(None),
     }
 }
 

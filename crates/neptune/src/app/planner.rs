@@ -13,7 +13,8 @@ use datafusion::sql::parser::Statement as SqlStatement;
 use neptune_exec::JobSettings;
 use neptune_sched::Class;
 use neptune_stream::sink::WriteMode;
-use neptune_stream::{StreamQuery, reads_stream};
+use neptune_stream::window::resolve_windows;
+use neptune_stream::{StreamError, StreamQuery, StreamSpec};
 
 use super::RunOptions;
 use super::binding::{Bound, bind, is_stream};
@@ -159,6 +160,7 @@ impl<'a> Planner<'a> {
         let plan = state
             .statement_to_plan(sql.clone())
             .await
+            .and_then(resolve_windows)
             .map_err(located)?;
         if let LogicalPlan::Ddl(DdlStatement::CreateMemoryTable(_) | DdlStatement::CreateView(_)) =
             &plan
@@ -236,7 +238,7 @@ impl<'a> Planner<'a> {
         let settings = self.settings(&name, options);
         let state = self.state(settings.class)?;
         let plan = self.plan(statement, &state, query).await?;
-        let bound = bind(statement, plan, settings.class)?;
+        let bound = bind(statement, &state, plan, settings.class)?;
         if !bound.sources.is_empty() {
             let what = "this query reads a stream, and a query that returns its rows has to end";
             let help = "write INSERT INTO a table with connector = 'console' or 'memory'";
@@ -272,10 +274,13 @@ impl<'a> Planner<'a> {
             .open_sink(&self.options.console)
             .map_err(|error| at(statement, insert.table_position, error.to_string()))?;
         let plan = self.plan(statement, &state, &insert.query).await?;
+        // Only now are the types those that the rows will have: the table may take its columns from them.
+        let analyzer = state.analyzer();
+        let plan = analyzer.execute_and_check(plan, state.config_options(), |_, _| {});
+        let plan = plan.map_err(|error| statement.locate(&error))?;
         let plan = shaped(plan, table, insert, statement)?;
-        let bound = bind(statement, plan, settings.class)?;
-        let streams = reads_stream(&bound.plan, &is_stream)
-            .map_err(|error| at(statement, statement.position, error.to_string()))?;
+        let bound = bind(statement, &state, plan, settings.class)?;
+        let streams = !bound.sources.is_empty();
         target.fill();
         self.filled.insert(self.full_name(&insert.table));
         if !streams {
@@ -291,20 +296,25 @@ impl<'a> Planner<'a> {
             return Err(at(statement, insert.table_position, what).into());
         }
         let trigger = options.micro_batches(statement)?;
-        let plan = state
-            .optimize(&bound.plan)
-            .map_err(|error| statement.locate(&error))?;
-        let query = StreamQuery {
+        let query = StreamSpec {
             name: name.clone(),
             state,
-            plan,
+            plan: bound.plan,
             sources: bound.sources,
             pinned: bound.pinned,
+            reads_tables: bound.reads_tables,
             sink,
+            mode: options.mode.unwrap_or_default(),
             trigger,
             limits: options.limits,
+            idle_after: options.idle_after,
+            checkpoint: options.checkpoint.clone(),
             run: self.run,
         };
+        let query = StreamQuery::new(query, &is_stream).map_err(|error| match error {
+            StreamError::DataFusion(error) => statement.locate(&error),
+            error => at(statement, statement.position, error.to_string()),
+        })?;
         let settings = JobSettings {
             killable: false,
             ..settings
@@ -327,7 +337,7 @@ impl<'a> Planner<'a> {
         };
         let state = self.state(settings.class)?;
         let plan = self.plan(statement, &state, sql).await?;
-        let bound = bind(statement, plan, settings.class)?;
+        let bound = bind(statement, &state, plan, settings.class)?;
         if !bound.sources.is_empty() {
             return Err(streams.into());
         }
@@ -365,6 +375,8 @@ impl<'a> Planner<'a> {
     ) -> Result<LogicalPlan, NeptuneError> {
         self.check_columns_known(statement, state, sql).await?;
         let plan = state.statement_to_plan(sql.clone()).await;
+        // Here, since what is made of the plan next depends on the types of its columns.
+        let plan = plan.and_then(resolve_windows);
         Ok(plan.map_err(|error| statement.locate(&error))?)
     }
 

@@ -15,6 +15,7 @@ use super::error::DialectError;
 use super::script::{Piece, SQL_DIALECT, is_word, lower_first, position};
 use super::source::{Located, Position, Source};
 use super::suggest::nearest;
+use super::window_tables;
 
 /// Longest token shown in a message, in characters.
 const TOKEN_WIDTH: usize = 40;
@@ -62,11 +63,17 @@ pub(super) struct Cursor {
     inner: DFParser<'static>,
     source: Arc<Source>,
     end: Position,
+    has_windows: bool,
 }
 
 impl Cursor {
     pub(super) fn new(source: &Arc<Source>, piece: Piece) -> Result<Self, DialectError> {
-        let Piece { tokens, start, end } = piece;
+        let Piece {
+            tokens,
+            start,
+            end,
+            has_windows,
+        } = piece;
         let inner = DFParserBuilder::new(tokens)
             .with_dialect(&SQL_DIALECT)
             .build()
@@ -75,6 +82,7 @@ impl Cursor {
             inner,
             source: Arc::clone(source),
             end,
+            has_windows,
         })
     }
 
@@ -232,11 +240,14 @@ impl Cursor {
     /// Lets DataFusion's parser read the rest as one statement.
     pub(super) fn sql_statement(&mut self) -> Result<SqlStatement, DialectError> {
         let first = self.here();
-        let statement = self
+        let mut statement = self
             .inner
             .parse_statement()
             .map_err(|error| self.datafusion_error(&error, first))?;
         self.expect_end()?;
+        if self.has_windows {
+            window_tables::rewrite(&mut statement, &self.source)?;
+        }
         Ok(statement)
     }
 

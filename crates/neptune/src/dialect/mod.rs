@@ -3,7 +3,8 @@
 //! Text goes in, statements with places come out; nothing is looked up or executed here. The text is cut into
 //! tokens once for the whole file, so that every place, also one that DataFusion's parser names, is a line and
 //! column of the file. Our own forms are read token by token (`table`, `job`, `settings`); names, types,
-//! expressions and queries inside them, and all other statements, are left to DataFusion's parser.
+//! expressions and queries inside them, and all other statements, are left to DataFusion's parser. Window functions in the
+//! place of a table (`window_tables`) become subqueries.
 
 mod cursor;
 mod error;
@@ -19,6 +20,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod types;
+mod window_tables;
 
 use std::sync::Arc;
 

@@ -4,17 +4,15 @@ use std::sync::Arc;
 
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{
-    Location, Span, Token, TokenWithSpan, Tokenizer, TokenizerError, Whitespace, Word,
+    Location, Span, Token, TokenWithSpan, Tokenizer, TokenizerError, Word,
 };
 
 use super::error::DialectError;
 use super::source::{Position, Source};
+use super::window_tables;
 
 /// What a DataFusion session speaks unless told otherwise.
 pub(super) static SQL_DIALECT: GenericDialect = GenericDialect {};
-
-/// The table functions whose first argument may be written `TABLE name`.
-const WINDOW_FUNCTIONS: [&str; 4] = ["tumble", "hop", "session", "cumulate"];
 
 /// Operators in one chain, such as `a + b + …`. The parser makes a tree as deep as the chain is long, and a tree much
 /// deeper than this overflows the stack when it is dropped.
@@ -34,6 +32,8 @@ pub(super) struct Piece {
     pub(super) tokens: Vec<TokenWithSpan>,
     pub(super) start: Position,
     pub(super) end: Position,
+    /// A window function is called somewhere.
+    pub(super) has_windows: bool,
 }
 
 /// The complete statements of a script, and the fault that ends it early if its tokens cannot be read.
@@ -81,54 +81,14 @@ fn piece(mut tokens: Vec<TokenWithSpan>) -> Option<Piece> {
     }
     let start = tokens.first()?.span.start;
     let end = tokens.last()?.span.end;
-    blank_window_table_keyword(&mut tokens);
+    let has_windows = window_tables::simplify(&mut tokens);
     tokens.push(TokenWithSpan::new(Token::EOF, Span::new(end, end)));
     Some(Piece {
         tokens,
         start: position(start),
         end: position(end),
+        has_windows,
     })
-}
-
-/// Makes `TUMBLE(TABLE t, …)` the same as `TUMBLE(t, …)`, since the SQL parser takes no `TABLE` in arguments.
-fn blank_window_table_keyword(tokens: &mut [TokenWithSpan]) {
-    let mut previous: Option<&TokenWithSpan> = None;
-    // For every open parenthesis, whether it opens the arguments of a window function.
-    let mut open: Vec<bool> = Vec::new();
-    let mut blank: Vec<usize> = Vec::new();
-    for (at, token) in tokens.iter().enumerate() {
-        if is_blank(token) {
-            continue;
-        }
-        match &token.token {
-            Token::LParen => open.push(previous.is_some_and(|previous| {
-                WINDOW_FUNCTIONS
-                    .iter()
-                    .any(|name| is_word(&previous.token, name))
-            })),
-            Token::RParen => {
-                open.pop();
-            }
-            // Followed by a name, and first in its argument.
-            word if is_word(word, "TABLE")
-                && open.last() == Some(&true)
-                && previous.is_some_and(|previous| {
-                    matches!(previous.token, Token::LParen | Token::Comma | Token::RArrow)
-                })
-                && tokens[at + 1..]
-                    .iter()
-                    .find(|next| !is_blank(next))
-                    .is_some_and(|next| matches!(next.token, Token::Word(_))) =>
-            {
-                blank.push(at);
-            }
-            _ => {}
-        }
-        previous = Some(token);
-    }
-    for at in blank {
-        tokens[at].token = Token::Whitespace(Whitespace::Space);
-    }
 }
 
 /// Refuses a statement whose parsed form would be too deep; the parser itself limits parentheses only.

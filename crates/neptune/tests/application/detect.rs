@@ -272,13 +272,13 @@ async fn alerts_are_the_same_under_every_policy() {
             ("rows_per_second = 20000", events.as_str()),
             (
                 "CREATE JOB detect WITH (class = 'stream', trigger = '50 ms')",
-                "CREATE JOB detect WITH (class = 'stream', trigger = '5 ms', max_rows_per_trigger = 200)",
+                "CREATE JOB detect WITH (class = 'stream', trigger = '20 ms', max_rows_per_trigger = 200)",
             ),
         ] {
             assert_eq!(sql.matches(from).count(), 1, "{from} in the example");
             sql = sql.replace(from, to);
         }
-        // One slot, and a batch job that is always in the way.
+        // One slot, and a batch job that is always in the way: a pass of it outlasts several triggers.
         let session = session(policy, 1);
         let options = || Output::default().options(SCALE);
         let trained = load(&session, &only(&sql, &["train"]), options()).await;
@@ -292,7 +292,7 @@ async fn alerts_are_the_same_under_every_policy() {
             "{};
 CREATE TABLE sink WITH (connector = 'noop');
 CREATE JOB load WITH (every = '1 ms') AS
-  INSERT INTO sink SELECT v % 100, count(*) FROM generate_series(1, 10000) AS t(v) GROUP BY v % 100;
+  INSERT INTO sink SELECT v % 100, count(*) FROM generate_series(1, 500000) AS t(v) GROUP BY v % 100;
 ",
             detect.text
         );

@@ -3,6 +3,7 @@
 // The lints that forbid these make an exception only for functions marked as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod benchmarks;
 mod detect;
 mod kills;
 mod sessions;

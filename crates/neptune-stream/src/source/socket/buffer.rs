@@ -30,6 +30,8 @@ pub(crate) struct Most {
 #[derive(Debug, Default)]
 struct State {
     chunks: VecDeque<Arc<Chunk>>,
+    /// Where this life of the source has begun.
+    begun: u64,
     /// Number of the first record in `chunks`.
     first: u64,
     /// Everything before it will not be asked for again.
@@ -137,9 +139,13 @@ impl Buffer {
         state.ended.then_some(state.received)
     }
 
-    /// The records of a range, as long as none of them was committed or is still to come.
+    /// The records of a range, as long as none of them was committed or is still to come; none of a range from an
+    /// earlier life.
     pub(crate) fn range(&self, rows: &Range<u64>) -> Option<Received> {
         let state = self.state.lock();
+        if rows.end <= state.begun {
+            return Some(Received::new(vec![], rows.start));
+        }
         if rows.start < state.committed || rows.end > state.received {
             return None;
         }
@@ -155,19 +161,19 @@ impl Buffer {
         Some(Received::new(slices, rows.start))
     }
 
-    /// Forgets the records before `end`. Beyond what has been received it is a position from an earlier life of the
-    /// source: counting goes on from there.
+    /// Counts on from a position of an earlier life of the source, before anything is received.
+    pub(crate) fn begin_at(&self, position: u64) {
+        let mut state = self.state.lock();
+        if state.received == 0 {
+            (state.begun, state.first) = (position, position);
+            (state.committed, state.received) = (position, position);
+        }
+    }
+
+    /// Forgets the records before `end`.
     pub(crate) fn commit(&self, end: u64) {
         let mut state = self.state.lock();
-        if end > state.received {
-            let ahead = end - state.received;
-            state.first += ahead;
-            state.received += ahead;
-            // What is here has not been read: it comes after the position.
-            let unread: u64 = state.chunks.iter().map(|chunk| chunk.rows() as u64).sum();
-            state.first += unread;
-            state.received += unread;
-        }
+        let end = end.min(state.received);
         state.committed = state.committed.max(end);
         while let Some(chunk) = state.chunks.front()
             && state.first + chunk.rows() as u64 <= state.committed
@@ -261,14 +267,17 @@ mod tests {
     }
 
     #[test]
-    fn a_position_of_an_earlier_life_comes_before_what_is_here() {
+    fn counting_goes_on_from_an_earlier_life_whose_records_are_lost() {
         let buffer = Buffer::new(Most {
             rows: 10,
             bytes: 100,
         });
+        buffer.begin_at(40);
+        assert_eq!(buffer.received().unwrap(), 40);
         buffer.push(chunk(&["a", "b"]));
-        buffer.commit(40);
         assert_eq!(buffer.received().unwrap(), 42);
+        assert_eq!(texts(&buffer, 30..40).unwrap(), [""; 0]);
+        assert!(texts(&buffer, 39..41).is_none());
         assert_eq!(texts(&buffer, 40..42).unwrap(), ["a", "b"]);
         assert_eq!(buffer.wait_for_room().unwrap().rows, 8);
     }

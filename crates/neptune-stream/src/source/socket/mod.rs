@@ -4,7 +4,7 @@
 //! committed; it stops receiving while too many are kept, which makes the sender wait. An offset is a number of
 //! records received. Within one life of the source any range that was not committed can be read again; a socket cannot
 //! be asked for the past, so what was received and not committed before a crash is lost: **at most once** across
-//! restarts. Each job has a connection of its own.
+//! restarts; a micro-batch that is run again after one finds no rows. Each job has a connection of its own.
 
 mod buffer;
 mod receiver;
@@ -19,7 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use parking_lot::Mutex;
 
 use crate::error::StreamError;
-use crate::format::{FileReader, ReadOptions};
+use crate::format::FileReader;
 use crate::offset::{Offset, OffsetRange};
 use crate::source::{FileEntry, ScanRequest, Source};
 use buffer::{Buffer, Most};
@@ -47,8 +47,7 @@ pub struct SocketOptions {
 pub struct SocketSource {
     name: String,
     connect: Connect,
-    options: ReadOptions,
-    reader: FileReader,
+    reader: Arc<FileReader>,
     buffer: Arc<Buffer>,
     /// The thread has been started.
     started: Mutex<bool>,
@@ -56,33 +55,23 @@ pub struct SocketSource {
 
 impl SocketSource {
     /// A source that connects when it is first asked for its latest offset.
-    ///
-    /// # Errors
-    /// [`StreamError::Schema`] when the format cannot hold a column's type.
-    pub fn new(
-        name: impl Into<String>,
-        schema: SchemaRef,
-        socket: SocketOptions,
-        options: ReadOptions,
-    ) -> Result<Self, StreamError> {
-        let name = name.into();
+    pub fn new(name: impl Into<String>, socket: SocketOptions, reader: Arc<FileReader>) -> Self {
         let most = Most {
             rows: socket.max_rows,
             bytes: socket.max_bytes,
         };
-        Ok(Self {
-            reader: FileReader::new(&name, schema, options.clone())?,
-            name,
+        Self {
+            reader,
+            name: name.into(),
             connect: Connect {
                 host: socket.host,
                 port: socket.port,
                 bounded: socket.bounded,
                 attempts: socket.connect_attempts,
             },
-            options,
             buffer: Arc::new(Buffer::new(most)),
             started: Mutex::new(false),
-        })
+        }
     }
 
     /// What messages call the other side.
@@ -98,7 +87,7 @@ impl SocketSource {
         if *started {
             return Ok(());
         }
-        let (connect, options) = (self.connect.clone(), self.options.clone());
+        let (connect, options) = (self.connect.clone(), self.reader.options().clone());
         let buffer = Arc::clone(&self.buffer);
         std::thread::Builder::new()
             .name("neptune-socket".to_owned())
@@ -170,6 +159,25 @@ impl Source for SocketSource {
         };
         self.reader
             .plan_received(&self.name, entry, received, request)
+    }
+
+    /// How far the range goes: nothing before it can be had again.
+    fn memo(&self, range: &OffsetRange) -> Result<Option<serde_json::Value>, StreamError> {
+        let rows = range.rows(&self.name)?;
+        Ok((!rows.is_empty()).then(|| rows.end.into()))
+    }
+
+    /// Counts on from where the earlier process was; what that received and did not commit is lost.
+    fn recall(&self, memos: Vec<serde_json::Value>) -> Result<(), StreamError> {
+        let ends: Option<Vec<u64>> = memos.iter().map(serde_json::Value::as_u64).collect();
+        let ends = ends.ok_or_else(|| StreamError::Offset {
+            name: self.name.clone(),
+            reason: "the checkpoint's positions are of another source".to_owned(),
+        })?;
+        if let Some(end) = ends.into_iter().max() {
+            self.buffer.begin_at(end);
+        }
+        Ok(())
     }
 
     async fn commit(&self, end: &Offset) -> Result<(), StreamError> {

@@ -145,11 +145,25 @@ fn scripts_are_read_with_their_places() {
         ),
         (
             "SELECT * FROM TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '1 minute');\n\
-             SELECT * FROM HOP( /* x */ DATA => TABLE \"T\", x => 1); SELECT * FROM hop(t, ts, 1, 2)",
+             SELECT a FROM HOP( /* x */ DATA => TABLE \"T\", TIMECOL => DESCRIPTOR(a.ts), \
+             SIZE => 2, SLIDE => 1) AS w; EXPLAIN SELECT 1 FROM session(a.t PARTITION BY b, c, DESCRIPTOR(ts), 3)",
             &[
-                "1:1 sql SELECT * FROM TUMBLE(t, DESCRIPTOR(ts), INTERVAL '1 minute')",
-                "2:1 sql SELECT * FROM HOP(DATA => \"T\", x => 1)",
-                "2:56 sql SELECT * FROM hop(t, ts, 1, 2)",
+                "1:1 sql SELECT * FROM (SELECT *, tumble(ts, INTERVAL '1 minute')['start'] AS window_start, \
+                 tumble(ts, INTERVAL '1 minute')['end'] AS window_end, \
+                 window_time(tumble(ts, INTERVAL '1 minute')) AS window_time FROM t WHERE ts IS NOT NULL)",
+                "2:1 sql SELECT a FROM (SELECT *, hop(a.ts, 1, 2)['start'] AS window_start, \
+                 hop(a.ts, 1, 2)['end'] AS window_end, window_time(hop(a.ts, 1, 2)) AS window_time FROM \"T\") AS w",
+                "2:105 sql EXPLAIN SELECT 1 FROM (SELECT *, session_window(ts, 3, b, c)['start'] AS window_start, \
+                 session_window(ts, 3, b, c)['end'] AS window_end, \
+                 window_time(session_window(ts, 3, b, c)) AS window_time FROM a.t)",
+            ],
+        ),
+        // Words that mean something in the arguments of a window table alone.
+        (
+            "SELECT tumble FROM hop AS session WHERE partition = descriptor; SELECT sum(a) OVER (PARTITION BY session (x)) FROM t",
+            &[
+                "1:1 sql SELECT tumble FROM hop AS session WHERE partition = descriptor",
+                "1:65 sql SELECT sum(a) OVER (PARTITION BY session(x)) FROM t",
             ],
         ),
         // Comments, `;` in strings, CRLF, a byte order mark, letters of more than one byte.

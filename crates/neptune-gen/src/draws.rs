@@ -9,22 +9,24 @@ const GAMMA: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// What draws are for; different purposes draw independently.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Purpose {
+pub(crate) enum Purpose {
     Lane = 1,
     Visit = 2,
     Event = 3,
     User = 4,
+    YsbIds = 5,
+    YsbEvent = 6,
 }
 
 /// A stream of draws.
 #[derive(Debug, Clone)]
-pub(super) struct Draws {
+pub(crate) struct Draws {
     state: u64,
 }
 
 impl Draws {
     /// The draws of `seed` for thing number `number` of a purpose.
-    pub(super) fn new(seed: u64, purpose: Purpose, number: u64) -> Self {
+    pub(crate) fn new(seed: u64, purpose: Purpose, number: u64) -> Self {
         let key = mix(seed.wrapping_add((purpose as u64).wrapping_mul(GAMMA)));
         Self {
             state: mix(key ^ number.wrapping_mul(GAMMA)),
@@ -32,22 +34,23 @@ impl Draws {
     }
 
     /// A number from 0 to below `limit`; 0 if the limit is 0.
-    pub(super) fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         // The high half of the product: as even as a 64-bit draw can be, and without a division.
         ((u128::from(self.bits()) * u128::from(limit)) >> 64) as u64
     }
 
     /// A number from 0 to below 1.
-    pub(super) fn unit(&mut self) -> f64 {
+    pub(crate) fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// Whether something of probability `probability` happens.
-    pub(super) fn chance(&mut self, probability: f64) -> bool {
+    pub(crate) fn chance(&mut self, probability: f64) -> bool {
         self.unit() < probability
     }
 
-    fn bits(&mut self) -> u64 {
+    /// 64 random bits.
+    pub(crate) fn bits(&mut self) -> u64 {
         self.state = self.state.wrapping_add(GAMMA);
         mix(self.state)
     }

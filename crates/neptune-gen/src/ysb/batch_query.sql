@@ -1,0 +1,9 @@
+SELECT
+  date_bin(INTERVAL '10 seconds', e.event_time) AS window_start,
+  c.campaign_id,
+  count(*) AS views,
+  max(e.event_time) AS last_view
+FROM events AS e
+JOIN campaigns AS c ON e.ad_id = c.ad_id
+WHERE e.event_type = 'view'
+GROUP BY window_start, c.campaign_id
