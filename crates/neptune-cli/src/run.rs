@@ -4,9 +4,9 @@ mod progress;
 
 use std::io::Write;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use neptune::datafusion::arrow::record_batch::RecordBatch;
@@ -43,6 +43,9 @@ pub(crate) struct RunArgs {
     /// Writes every task's history to this file, as JSON lines.
     #[arg(long, value_name = "FILE")]
     event_log: Option<PathBuf>,
+    /// Writes what each micro-batch of stream jobs did to this file, as JSON lines.
+    #[arg(long, value_name = "FILE")]
+    progress_log: Option<PathBuf>,
     /// Ends with a summary as one JSON object on the last line of standard output.
     #[arg(long)]
     json: bool,
@@ -52,6 +55,27 @@ pub(crate) struct RunArgs {
 enum Until {
     End,
     After(Duration),
+}
+
+/// Has each micro-batch written to `path` as a line of JSON.
+fn log_progress(session: &Session, path: &Path) -> Result<(), NeptuneError> {
+    let file = std::fs::File::create(path).map_err(|source| NeptuneError::File {
+        path: path.display().to_string(),
+        source,
+    })?;
+    let (file, path) = (Mutex::new(std::io::LineWriter::new(file)), path.to_owned());
+    session.listeners().add(move |micro_batch| {
+        let line = serde_json::to_vec(micro_batch).map_err(std::io::Error::from);
+        let written = line.and_then(|mut line| {
+            line.push(b'\n');
+            let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
+            file.write_all(&line)
+        });
+        if let Err(error) = written {
+            tracing::warn!(%error, "cannot write to {}", path.display());
+        }
+    });
+    Ok(())
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
@@ -125,6 +149,9 @@ fn try_run(args: &RunArgs) -> Result<bool, NeptuneError> {
                 path: path.display().to_string(),
                 source,
             })?;
+    }
+    if let Some(path) = &args.progress_log {
+        log_progress(&session, path)?;
     }
     // Waits and draws; what computes runs on the session's own threads.
     let runtime = tokio::runtime::Builder::new_current_thread()

@@ -38,7 +38,7 @@ pub use checkpoint::CheckpointSpec;
 pub use error::StreamError;
 pub use offset::{Limits, Offset, OffsetRange};
 pub use planning::{extension_planners, with_stream_planning};
-pub use progress::QueryProgress;
+pub use progress::{Listeners, MicroBatchProgress, PhaseTimes, QueryProgress};
 pub use query::{STOP_PATIENCE, StreamQuery, StreamSpec};
 pub use stateful::{OutputMode, UnknownOutputMode};
 pub use trigger::Trigger;

@@ -8,7 +8,7 @@
 //! once, with or without rows of its own, if there is something to close.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
@@ -25,7 +25,7 @@ use crate::error::StreamError;
 use crate::event_time::START_OF_TIME;
 use crate::offset::{Limits, Offset, OffsetRange};
 use crate::plan::{PlanCache, PlanRequest};
-use crate::progress::QueryProgress;
+use crate::progress::{Listeners, MicroBatchProgress, PhaseTimes, QueryProgress, millis};
 use crate::shared::PinnedTable;
 use crate::sink::{Epoch, Sink, Transaction, WriteMode};
 use crate::source::StreamTable;
@@ -61,6 +61,8 @@ pub struct StreamSpec {
     pub limits: Limits,
     /// A source without rows for so long does not hold up event time.
     pub idle_after: Option<Duration>,
+    /// Who is told of its micro-batches.
+    pub listeners: Listeners,
     /// Where its state lasts, if it does.
     pub checkpoint: Option<CheckpointSpec>,
     /// Tells this run of the job from others that do not continue it; one that goes on from a checkpoint has its number.
@@ -324,8 +326,10 @@ impl StreamQuery {
         ranges: &[OffsetRange],
         triggered: Instant,
     ) -> Result<Course, StreamError> {
+        let spec = &self.spec;
         let (query, owned) = (Arc::clone(self), ranges.to_vec());
         let started = Instant::now();
+        let number = course.number;
         let task = executor.spawn(job, async move { query.execute(course, &owned).await });
         let written;
         (course, written) = task
@@ -362,6 +366,31 @@ impl StreamQuery {
         progress.malformed = sources
             .map(|table| table.source().malformed_records())
             .sum();
+        if spec.listeners.is_empty() {
+            return Ok(course);
+        }
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let told = MicroBatchProgress {
+            job: spec.name.clone(),
+            micro_batch: number,
+            timestamp_ms: since_epoch.map_or(0, |since| since.as_millis() as u64),
+            rows_in,
+            rows_in_per_s: rows_in as f64 / (now - started).as_secs_f64().max(1e-9),
+            rows_out: written.rows_out,
+            late_rows: progress.late_rows,
+            watermark: progress.watermark,
+            state_rows: progress.state_rows,
+            state_bytes: progress.state_bytes,
+            duration_ms: PhaseTimes {
+                delay: millis(started - triggered),
+                queue: millis(written.begun - started),
+                total: millis(now - triggered),
+                ..written.phases
+            },
+            suspensions: job.suspensions().count,
+        };
+        drop(progress);
+        spec.listeners.tell(&told);
         Ok(course)
     }
 
@@ -371,6 +400,7 @@ impl StreamQuery {
         ranges: &[OffsetRange],
     ) -> Result<(Course, Written), StreamError> {
         let spec = &self.spec;
+        let begun = Instant::now();
         let (late, over) = course.watermarks.next();
         self.stateful.watermarks.begin(course.number, late, over);
         let request = PlanRequest {
@@ -382,6 +412,7 @@ impl StreamQuery {
             reusable: !spec.reads_tables,
         };
         let (plan, versions) = course.plans.plan(request).await?;
+        let filled = Instant::now();
         let epoch = Epoch {
             job: spec.name.clone(),
             run: course.run,
@@ -404,7 +435,10 @@ impl StreamQuery {
         },);
         noted?;
         let rows_in = spec.sources.iter().map(|table| table.rows_read()).sum();
-        let rows_out = staged?.commit().await?;
+        let staged = staged?;
+        let ran = Instant::now();
+        let rows_out = staged.commit().await?;
+        let visible = Instant::now();
         for (position, range) in course.positions.iter_mut().zip(ranges) {
             *position = range.end;
         }
@@ -429,6 +463,14 @@ impl StreamQuery {
             rows_in,
             rows_out,
             versions,
+            begun,
+            phases: PhaseTimes {
+                plan: millis(filled - begun),
+                run: millis(ran - filled),
+                sink: millis(visible - ran),
+                state: millis(visible.elapsed()),
+                ..PhaseTimes::default()
+            },
         };
         Ok((course, written))
     }
@@ -501,6 +543,8 @@ struct Written {
     rows_in: u64,
     rows_out: u64,
     versions: Vec<u64>,
+    begun: Instant,
+    phases: PhaseTimes,
 }
 
 /// The longest time a job that is told to stop may take before it is cancelled.

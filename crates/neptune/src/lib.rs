@@ -19,5 +19,6 @@ pub use handle::{JobHandle, JobProgress, JobState};
 pub use neptune_exec::{Executor, Job, JobSettings, NeptuneOptions, Percentiles, TaskError};
 pub use neptune_sched::{Class, JobId, PolicyName, SchedSettings};
 pub use neptune_stream::sink::Console;
+pub use neptune_stream::{Listeners, MicroBatchProgress, PhaseTimes};
 pub use session::{Session, SessionBuilder};
 pub use table::DeclaredTable;

@@ -19,7 +19,7 @@ use neptune_exec::{
     Executor, ExecutorConfig, JobRule, JobSettings, NeptuneOptions, YieldRule, cpu_quota,
 };
 use neptune_sched::{Class, PolicyName};
-use neptune_stream::with_stream_planning;
+use neptune_stream::{Listeners, with_stream_planning};
 
 use crate::error::NeptuneError;
 use crate::handle::JobHandle;
@@ -115,6 +115,7 @@ impl SessionBuilder {
         Ok(Session {
             context: context(config, runtime),
             executor,
+            listeners: Listeners::default(),
         })
     }
 }
@@ -149,6 +150,7 @@ fn context(config: SessionConfig, runtime: Arc<RuntimeEnv>) -> SessionContext {
 pub struct Session {
     context: SessionContext,
     executor: Executor,
+    listeners: Listeners,
 }
 
 impl std::fmt::Debug for Session {
@@ -188,6 +190,12 @@ impl Session {
     #[must_use]
     pub fn executor(&self) -> &Executor {
         &self.executor
+    }
+
+    /// Those who are told of each micro-batch of this session's stream jobs.
+    #[must_use]
+    pub fn listeners(&self) -> &Listeners {
+        &self.listeners
     }
 
     /// The `neptune.*` settings as they are now.

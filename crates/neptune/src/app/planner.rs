@@ -313,6 +313,7 @@ impl<'a> Planner<'a> {
             trigger,
             limits: options.limits,
             idle_after: options.idle_after,
+            listeners: self.session.listeners().clone(),
             checkpoint: options.checkpoint.clone(),
             run: self.run,
         };
