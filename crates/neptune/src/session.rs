@@ -6,6 +6,7 @@ use datafusion::common::DataFusionError;
 use datafusion::common::config::ExtensionOptions;
 use datafusion::common::tree_node::TreeNode;
 use datafusion::dataframe::DataFrame;
+use datafusion::datasource::MemTable;
 use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryPool, TrackConsumersPool, UnboundedMemoryPool,
 };
@@ -19,10 +20,13 @@ use neptune_exec::{
     Executor, ExecutorConfig, JobRule, JobSettings, NeptuneOptions, YieldRule, cpu_quota,
 };
 use neptune_sched::{Class, PolicyName};
+use neptune_stream::connector::ConnectorTable;
+use neptune_stream::sink::{BatchFunction, ForeachSink};
 use neptune_stream::{Listeners, with_stream_planning};
 
 use crate::error::NeptuneError;
 use crate::handle::JobHandle;
+use crate::table::DeclaredTable;
 
 /// Sets a session up. Made by [`Session::builder`].
 #[derive(Debug, Clone)]
@@ -196,6 +200,45 @@ impl Session {
     #[must_use]
     pub fn listeners(&self) -> &Listeners {
         &self.listeners
+    }
+
+    /// Makes a table of which the rows go to a function: it is called once per micro-batch, with the micro-batch's number
+    /// and its rows, and `INSERT INTO name …` feeds it. A job that goes on from a checkpoint calls it again, with the same number and
+    /// rows, for the micro-batch in which it was cut off.
+    ///
+    /// ```
+    /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
+    /// let session = neptune::Session::new()?;
+    /// session.foreach_batch("seen", |number, rows| async move {
+    ///     println!("micro-batch {number}: {} rows", rows.count().await?);
+    ///     Ok(())
+    /// })?;
+    /// # Ok::<(), neptune::NeptuneError>(())
+    /// # }).unwrap();
+    /// ```
+    ///
+    /// # Errors
+    /// If there is a table of this name.
+    pub fn foreach_batch<F, R>(&self, name: &str, call: F) -> Result<(), NeptuneError>
+    where
+        F: Fn(u64, DataFrame) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), DataFusionError>> + Send + 'static,
+    {
+        let context = self.context.clone();
+        let call: BatchFunction = Arc::new(move |number, schema, batches| {
+            let rows = MemTable::try_new(schema, vec![batches]);
+            match rows.and_then(|rows| context.read_table(Arc::new(rows))) {
+                Ok(rows) => Box::pin(call(number, rows)),
+                Err(error) => Box::pin(std::future::ready(Err(error))),
+            }
+        });
+        if self.context.table_exist(name)? {
+            return Err(DataFusionError::Plan(format!("table '{name}' exists already")).into());
+        }
+        let sink = Arc::new(ForeachSink::new(name, call));
+        let table = DeclaredTable::of_program(ConnectorTable::from_sink(sink));
+        self.context.register_table(name, Arc::new(table))?;
+        Ok(())
     }
 
     /// The `neptune.*` settings as they are now.

@@ -49,6 +49,12 @@ impl DeclaredTable {
         }
     }
 
+    /// A table that a program made, which has no place in a file.
+    pub(crate) fn of_program(table: ConnectorTable) -> Self {
+        let source = Arc::new(Source::new("the program", ""));
+        Self::new(Arc::new(table), None, None, source, Position::START)
+    }
+
     /// The declaration.
     pub fn connector(&self) -> &Arc<ConnectorTable> {
         &self.table

@@ -88,6 +88,8 @@ enum Kind {
     Noop,
     Memory(Arc<MemoryTable>),
     Shared(Arc<SharedTable>),
+    /// A sink made by a program.
+    Sink(Arc<dyn Sink>),
 }
 
 impl ConnectorTable {
@@ -174,6 +176,15 @@ impl ConnectorTable {
         })
     }
 
+    /// A table that is written to a sink made by a program.
+    pub fn from_sink(sink: Arc<dyn Sink>) -> Self {
+        Self {
+            name: sink.name().to_owned(),
+            connector: "program".to_owned(),
+            kind: Kind::Sink(sink),
+        }
+    }
+
     /// The name of the table.
     pub fn name(&self) -> &str {
         &self.name
@@ -190,7 +201,7 @@ impl ConnectorTable {
             Kind::Files(files) => (files.reads, files.writes, files.reads, files.is_bounded()),
             Kind::Generator(g) => (true, false, g.rows.is_some(), g.rows.is_some()),
             Kind::Socket(socket) => (true, false, false, socket.is_bounded()),
-            Kind::Console { .. } | Kind::Noop => (false, true, false, true),
+            Kind::Console { .. } | Kind::Noop | Kind::Sink(_) => (false, true, false, true),
             Kind::Memory(_) | Kind::Shared(_) => (false, true, true, true),
         };
         Capabilities {
@@ -207,7 +218,7 @@ impl ConnectorTable {
             Kind::Files(files) => files.schema(),
             Kind::Generator(generated) => Some(generated.generator.schema()),
             Kind::Socket(socket) => Some(socket.schema()),
-            Kind::Console { .. } | Kind::Noop => None,
+            Kind::Console { .. } | Kind::Noop | Kind::Sink(_) => None,
             Kind::Memory(table) => table.columns(),
             Kind::Shared(table) => table.columns(),
         }
@@ -230,7 +241,7 @@ impl ConnectorTable {
             }
             Kind::Memory(table) => table.set_schema(schema),
             Kind::Shared(table) => table.set_schema(schema),
-            Kind::Generator(_) | Kind::Socket(_) | Kind::Console { .. } | Kind::Noop => Ok(()),
+            Kind::Generator(_) | Kind::Socket(_) | Kind::Console { .. } | Kind::Noop | Kind::Sink(_) => Ok(()),
         }
     }
 
@@ -283,6 +294,7 @@ impl ConnectorTable {
             Kind::Files(files) if files.writes => Ok(files.sink(name)),
             Kind::Console { rows } => Ok(Arc::new(ConsoleSink::new(name, console.clone(), *rows))),
             Kind::Noop => Ok(Arc::new(NoopSink::new(name))),
+            Kind::Sink(sink) => Ok(Arc::clone(sink)),
             Kind::Memory(table) => Ok(Arc::new(MemorySink::new(Arc::clone(table)))),
             Kind::Shared(table) => Ok(Arc::new(SharedSink::new(Arc::clone(table)))),
             Kind::Files(_) => {
@@ -313,7 +325,7 @@ impl ConnectorTable {
             Kind::Shared(table) => Ok(Arc::clone(table) as _),
             Kind::Files(_) => Err(self.unsupported("read", "it was declared with type = 'sink'")),
             Kind::Socket(_) => Err(self.unsupported("read as a whole", "read it in a stream job")),
-            Kind::Console { .. } | Kind::Noop => {
+            Kind::Console { .. } | Kind::Noop | Kind::Sink(_) => {
                 Err(self.unsupported("read", "its connector only writes"))
             }
         }

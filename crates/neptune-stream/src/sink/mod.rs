@@ -7,6 +7,7 @@
 
 mod console;
 mod filesystem;
+mod foreach;
 mod noop;
 mod single_file;
 mod table;
@@ -23,6 +24,7 @@ use crate::error::StreamError;
 
 pub use console::{Console, ConsoleSink};
 pub use filesystem::FilesystemSink;
+pub use foreach::{BatchFunction, ForeachSink};
 pub use noop::NoopSink;
 pub use single_file::SingleFileSink;
 pub use table::{MemorySink, SharedSink};

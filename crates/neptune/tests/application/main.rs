@@ -5,6 +5,7 @@
 
 mod benchmarks;
 mod detect;
+mod foreach;
 mod kills;
 mod sessions;
 mod streams;
