@@ -78,21 +78,29 @@ fn hidden(file: &Path) -> PathBuf {
 fn a_second_process_is_refused_and_told_of_the_first() {
     let mut random = Random::from_seed();
     let scene = Scene::new();
-    write_files(&scene, "a", 0..4, ROWS, &mut random);
+    write_files(&scene, "a", 0..HALF, ROWS, &mut random);
     let sql = lasting(COUNT, false);
     let mut first = scene.start(&sql, &[]);
-    let commit = scene.path("ckpt/commits/3");
-    first.until("its commits", || commit.exists());
-    let before = rows(&scene);
+    let has_read = |file: u64| {
+        let name = format!("a/{file:04}.json");
+        let commits = files_below(&scene.path("ckpt/commits"));
+        commits.iter().any(|commit| {
+            // One that is being written may get its name meanwhile.
+            let bytes = fs::read(commit).unwrap_or_default();
+            bytes
+                .windows(name.len())
+                .any(|part| part == name.as_bytes())
+        })
+    };
+    first.until("its first commit", || scene.path("ckpt/commits/0").exists());
+    first.until("its commits", || has_read(HALF - 1));
     let second = scene.run(&sql, &[]);
     assert_eq!(second.code, Some(1), "{second:?}");
     let says = format!("ckpt is in use by process {}", first.id());
     assert!(second.stderr.contains(&says), "not {says}: {second:?}");
-    assert_eq!(rows(&scene), before);
     // The first one is not disturbed.
-    write_files(&scene, "a", 4..5, ROWS, &mut random);
-    let commit = scene.path("ckpt/commits/4");
-    first.until("a commit after that", || commit.exists());
+    write_files(&scene, "a", HALF..HALF + 1, ROWS, &mut random);
+    first.until("a commit after that", || has_read(HALF));
     first.signal("INT");
     assert_eq!(first.wait().code, Some(0));
     // And now its checkpoint is free.
@@ -105,16 +113,13 @@ fn a_second_process_is_refused_and_told_of_the_first() {
 
 #[test]
 fn a_changed_query_is_refused_with_what_has_changed() {
-    let (scene, expected) = half_done(&mut Random::from_seed());
+    let mut random = Random::from_seed();
+    let (scene, expected) = half_done(&mut random);
+    write_files(&scene, "z", 0..1, ROWS, &mut random);
     let before = rows(&scene);
     for (from, to, says) in [
         ("7 seconds", "8 seconds", &["7000000000", "8000000000"][..]),
         ("sum(id)", "max(id)", &["sum(a.id)", "max(a.id)"]),
-        (
-            "GROUP BY window, k)",
-            "WHERE k > 1 GROUP BY window, k)",
-            &[],
-        ),
         (
             "FROM a ",
             "FROM (SELECT * FROM a UNION ALL SELECT * FROM z) ",
@@ -125,9 +130,6 @@ fn a_changed_query_is_refused_with_what_has_changed() {
         assert_ne!(query, COUNT);
         let sql = format!("{}{}", table("z", true), lasting(&query, true));
         let changed = scene.run(&sql, &[]);
-        if says.is_empty() {
-            continue;
-        }
         assert_eq!(changed.code, Some(1), "{query}: {changed:?}");
         let written = ["ckpt was written by a different query", "new checkpoint"];
         for says in written.iter().chain(says) {
@@ -261,13 +263,9 @@ fn where_a_file_cannot_be_written_the_job_says_which_and_goes_on_later() {
             continue;
         }
         assert_eq!(ran.code, Some(1), "{blocks} blocks: {ran:?}");
-        // Without a block there is no room for a message either.
-        if blocks > 0 {
-            assert!(
-                ran.stderr.contains("File too large"),
-                "{blocks} blocks: {ran:?}"
-            );
-        }
+        // Where no block may be written there is no room for a message either.
+        let told = blocks == 0 || ran.stderr.contains("File too large");
+        assert!(told, "{blocks} blocks: {ran:?}");
         failed += 1;
         let ran = scene.run(&lasting(COUNT, true), &[]);
         assert_eq!(ran.code, Some(0), "after {blocks} blocks: {ran:?}");

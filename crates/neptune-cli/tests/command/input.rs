@@ -1,6 +1,6 @@
 //! Directories of small files with events, and chance.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -63,11 +63,13 @@ pub(crate) fn write_files(
                 minutes % 60
             )
         });
-        let path = format!("{name}/{file:04}.json");
-        scene.file(&path, &lines.collect::<String>());
-        // Files come in the order of their times.
+        // Whole when it is seen, and with its time, by which files are ordered.
+        let unfinished = format!("{name}/{file:04}.tmp");
+        scene.file(&unfinished, &lines.collect::<String>());
+        let unfinished = scene.path(&unfinished);
         let time = UNIX_EPOCH + Duration::from_secs(1_000_000 + file);
-        let written = File::options().write(true).open(scene.path(&path)).unwrap();
+        let written = File::options().write(true).open(&unfinished).unwrap();
         written.set_modified(time).unwrap();
+        fs::rename(&unfinished, unfinished.with_extension("json")).unwrap();
     }
 }
