@@ -39,14 +39,15 @@ struct SchedAttr {
     period: u64,
 }
 
-/// Gives the calling thread round-robin real-time priority 1.
+/// Gives the calling thread round-robin real-time priority 1; threads it starts do not inherit that.
 ///
 /// # Errors
 /// The kernel's refusal, usually for want of privilege.
 pub fn make_realtime() -> io::Result<()> {
     let param = libc::sched_param { sched_priority: 1 };
+    let policy = libc::SCHED_RR | libc::SCHED_RESET_ON_FORK;
     // SAFETY: `param` outlives the call; thread 0 is the calling thread.
-    check(unsafe { libc::sched_setscheduler(0, libc::SCHED_RR, &param) })
+    check(unsafe { libc::sched_setscheduler(0, policy, &param) })
 }
 
 /// Gives the calling thread the `SCHED_IDLE` policy: it runs when nothing else wants the core.

@@ -87,6 +87,15 @@ pub enum StreamError {
         /// The refusal.
         source: io::Error,
     },
+    /// A file whose bytes cannot be unpacked or understood; `on_error` does not pass over it, because nobody knows
+    /// what it held.
+    #[error("'{}' is damaged or not finished: {reason}; write it again, or take it out of the place", file.display())]
+    Corrupt {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A record that does not fit its format or the column list.
     #[error("malformed record in '{}'{}{}: {reason}", file.display(), at_line(.line), at_column(.column))]
     Malformed {
@@ -174,6 +183,11 @@ impl StreamError {
             path: path.to_owned(),
             source,
         }
+    }
+
+    /// Whether a file was to be read that is not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        matches!(self, StreamError::Io { source, .. } if source.kind() == io::ErrorKind::NotFound)
     }
 
     /// A helper thread or task that did not come back.

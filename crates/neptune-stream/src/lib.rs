@@ -29,6 +29,7 @@ pub mod sink;
 pub mod source;
 mod stateful;
 mod trigger;
+mod upsert;
 pub mod watermark;
 pub mod window;
 mod write;

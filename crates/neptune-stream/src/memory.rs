@@ -19,6 +19,7 @@ use crate::batches::{self, Chunks};
 use crate::error::StreamError;
 use crate::sink::{Epoch, WriteMode};
 use crate::source::ScanRequest;
+use crate::upsert::not_replaced;
 
 /// An appendable table in memory.
 #[derive(Debug)]
@@ -154,6 +155,22 @@ impl MemoryTable {
             state.segments.pop_front();
         }
         Ok(())
+    }
+
+    /// Adds rows in the place of those with the same values in the columns `keys`. Done twice, it changes nothing more.
+    pub(crate) fn upsert(
+        &self,
+        keys: &[usize],
+        fresh: Vec<RecordBatch>,
+    ) -> Result<(), StreamError> {
+        let old: Vec<RecordBatch> = {
+            let state = self.state.read();
+            let segments = state.segments.iter();
+            segments.flat_map(|s| s.chunks.batches().to_vec()).collect()
+        };
+        let mut all = not_replaced(&old, &fresh, keys)?;
+        all.extend(fresh);
+        self.write(None, WriteMode::Overwrite, all)
     }
 
     fn check(&self, fixed: &SchemaRef, given: &SchemaRef) -> Result<(), StreamError> {

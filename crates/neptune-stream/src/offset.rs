@@ -11,7 +11,7 @@ use crate::error::StreamError;
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Offset {
-    /// Number of rows before this position (generators).
+    /// Number of rows before this position (generators, sockets).
     Rows(u64),
     /// Number of files before this position, in the order in which the source found them.
     Files(u64),

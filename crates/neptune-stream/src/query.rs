@@ -10,6 +10,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::DataFusionError;
 use datafusion::execution::context::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
@@ -26,12 +27,12 @@ use crate::offset::{Limits, Offset, OffsetRange};
 use crate::plan::{PlanCache, PlanRequest};
 use crate::progress::QueryProgress;
 use crate::shared::PinnedTable;
-use crate::sink::{Epoch, Sink, WriteMode};
+use crate::sink::{Epoch, Sink, Transaction, WriteMode};
 use crate::source::StreamTable;
 use crate::stateful::{Flow, OutputMode, Stateful, rewrite, run_ahead};
 use crate::trigger::{Schedule, Trigger};
 use crate::watermark::WatermarkTracker;
-use crate::write::stage;
+use crate::write::stage_into;
 
 /// What a stream job is made from.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub struct StreamSpec {
     pub sink: Arc<dyn Sink>,
     /// What its sink is given.
     pub mode: OutputMode,
+    /// Whether its sink is given envelopes that say what became of each row.
+    pub changelog: bool,
     /// When micro-batches start.
     pub trigger: Trigger,
     /// How much one of them takes.
@@ -101,7 +104,7 @@ impl StreamQuery {
             .with_optimizer_rules(rules)
             .build();
         let plan = spec.state.optimize(&spec.plan)?;
-        let stateful = rewrite(plan, spec.mode, is_stream)?;
+        let stateful = rewrite(plan, spec.mode, spec.changelog, is_stream)?;
         // A filter that one micro-batch has filled would hold for the next.
         let options = spec.state.config_mut().options_mut();
         options.set(
@@ -384,10 +387,6 @@ impl StreamQuery {
             run: course.run,
             micro_batch: course.number,
         };
-        let mode = match self.stateful.flow {
-            Flow::Whole => WriteMode::Overwrite,
-            _ => WriteMode::Append,
-        };
         let planned = self.planned(ranges, (late, over))?;
         let context = spec.state.task_ctx();
         // The offsets are on their way to the disk while the plan runs.
@@ -400,7 +399,8 @@ impl StreamQuery {
         };
         let (noted, staged) = futures::join!(note, async {
             run_ahead(&plan, &context).await?;
-            stage(&plan, &context, spec.sink.as_ref(), &epoch, mode).await
+            let transaction = self.transaction(&epoch, plan.schema()).await?;
+            stage_into(&plan, &context, transaction).await
         },);
         noted?;
         let rows_in = spec.sources.iter().map(|table| table.rows_read()).sum();
@@ -435,6 +435,28 @@ impl StreamQuery {
 }
 
 impl StreamQuery {
+    /// Begins the write of a micro-batch: in place where rows change and the sink can.
+    async fn transaction(
+        &self,
+        epoch: &Epoch,
+        schema: SchemaRef,
+    ) -> Result<Box<dyn Transaction>, StreamError> {
+        let sink = &self.spec.sink;
+        if let (Flow::Changes { keys: Some(keys) }, false) =
+            (&self.stateful.flow, self.spec.changelog)
+        {
+            let upsert = sink.begin_upsert(epoch, keys, Arc::clone(&schema)).await?;
+            if let Some(upsert) = upsert {
+                return Ok(upsert);
+            }
+        }
+        let mode = match self.stateful.flow {
+            Flow::Whole => WriteMode::Overwrite,
+            _ => WriteMode::Append,
+        };
+        sink.begin(epoch, mode, schema).await
+    }
+
     fn planned(
         &self,
         ranges: &[OffsetRange],

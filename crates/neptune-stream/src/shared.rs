@@ -21,6 +21,7 @@ use crate::batches::{self, Chunks, coalesce};
 use crate::error::StreamError;
 use crate::sink::{Epoch, WriteMode};
 use crate::source::ScanRequest;
+use crate::upsert::not_replaced;
 
 /// The column that tells the version of each row, BIGINT, after all others.
 pub const VERSION_COLUMN: &str = "_version";
@@ -201,6 +202,23 @@ impl SharedTable {
         // Under the lock, so that versions are announced in order.
         self.newest.send_replace(newest);
         Ok(newest)
+    }
+
+    /// Publishes a version in which the rows of `fresh` are in the place of those with the same values in the columns `keys`.
+    ///
+    /// # Errors
+    /// As [`SharedTable::publish`].
+    pub fn upsert(&self, keys: &[usize], fresh: Vec<RecordBatch>) -> Result<u64, StreamError> {
+        let old: Vec<RecordBatch> = self.snapshot().batches().cloned().collect();
+        let kept = not_replaced(&old, &fresh, keys)?;
+        let columns = self.columns();
+        let kept = kept.iter().map(|batch| match &columns {
+            Some(columns) => without_version(columns, batch),
+            None => Ok(batch.clone()),
+        });
+        let mut all = kept.collect::<Result<Vec<_>>>()?;
+        all.extend(fresh);
+        self.publish(all)
     }
 
     /// The newest version.

@@ -42,6 +42,15 @@ pub async fn stage(
     mode: WriteMode,
 ) -> Result<Staged, StreamError> {
     let transaction = sink.begin(epoch, mode, plan.schema()).await?;
+    stage_into(plan, context, transaction).await
+}
+
+/// As [`stage`], into a write that has begun.
+pub(crate) async fn stage_into(
+    plan: &Arc<dyn ExecutionPlan>,
+    context: &Arc<TaskContext>,
+    transaction: Box<dyn Transaction>,
+) -> Result<Staged, StreamError> {
     let mut stages = FuturesUnordered::new();
     for partition in 0..plan.output_partitioning().partition_count() {
         let rows = plan.execute(partition, Arc::clone(context))?;

@@ -50,6 +50,16 @@ fn appending_to_a_single_file_survives_kills() {
 }
 
 #[test]
+fn sessions_survive_kills() {
+    survives(&Work {
+        columns: "start TIMESTAMP, finish TIMESTAMP, k BIGINT, n BIGINT, ids BIGINT",
+        query: "SELECT window.start, window.\"end\", k, n, ids FROM (SELECT session(INTERVAL '2 seconds') AS window, k, \
+                count(*) AS n, sum(id) AS ids FROM a GROUP BY window, k)",
+        ..WINDOWS
+    });
+}
+
+#[test]
 fn a_job_without_state_survives_kills() {
     survives(&Work {
         columns: "ts TIMESTAMP, k BIGINT, id BIGINT",

@@ -4,34 +4,34 @@
 //! found before anything runs. What the declaration stands for is opened from it: a source of its own for
 //! each stream job, a sink for each write, a table for batch queries.
 
+mod files;
 mod generated;
 mod options;
+mod socket;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use parking_lot::Mutex;
 
 use crate::error::StreamError;
-use crate::event_time::mark_column;
-use crate::format::{CsvOptions, FileReader, Format, OnError, infer_schema};
+use crate::format::repeated;
 use crate::memory::MemoryTable;
 use crate::shared::{DEFAULT_KEEP_VERSIONS, SharedTable};
-use crate::sink::{
-    Console, ConsoleSink, FilesystemSink, MemorySink, NoopSink, SharedSink, SingleFileSink, Sink,
-};
-use crate::source::{FileSource, FileTable, Place, RowGenerator, Source, marked};
+use crate::sink::{Console, ConsoleSink, MemorySink, NoopSink, SharedSink, Sink};
+use crate::source::{RowGenerator, Source, marked};
 
+use files::Files;
 use generated::Generated;
 pub use options::Options;
+use socket::Socket;
 
 /// The connectors that can be used now.
-pub const CONNECTORS: [&str; 8] = [
+pub const CONNECTORS: [&str; 9] = [
     "filesystem",
     "single_file",
+    "socket",
     "rate",
     "nexmark",
     "console",
@@ -83,26 +83,11 @@ pub struct ConnectorTable {
 enum Kind {
     Files(Files),
     Generator(Generated),
+    Socket(Socket),
     Console { rows: usize },
     Noop,
     Memory(Arc<MemoryTable>),
     Shared(Arc<SharedTable>),
-}
-
-#[derive(Debug)]
-struct Files {
-    place: Place,
-    format: Format,
-    csv: CsvOptions,
-    on_error: OnError,
-    bounded: bool,
-    sync: bool,
-    event_time: Option<String>,
-    reads: bool,
-    writes: bool,
-    schema: Mutex<Option<SchemaRef>>,
-    /// Made once the columns are known; one for all sources, so that malformed records are counted together.
-    reader: Mutex<Option<Arc<FileReader>>>,
 }
 
 impl ConnectorTable {
@@ -113,9 +98,17 @@ impl ConnectorTable {
     /// [`StreamError`] for an unknown connector, format or option, a value that cannot be used, and columns
     /// that do not fit or cannot be read off the first file.
     pub fn create(spec: &TableSpec) -> Result<Self, StreamError> {
+        if let Some(name) = spec.schema.as_deref().and_then(repeated) {
+            return Err(StreamError::Schema {
+                table: spec.name.clone(),
+                reason: format!("column '{name}' is declared twice"),
+                help: "give each column a name of its own".to_owned(),
+            });
+        }
         let mut options = Options::new(&spec.connector, &spec.options);
         let kind = match spec.connector.as_str() {
-            "filesystem" | "single_file" => Kind::Files(files(spec, &mut options)?),
+            "filesystem" | "single_file" => Kind::Files(files::files(spec, &mut options)?),
+            "socket" => Kind::Socket(socket::socket(spec, &mut options)?),
             "rate" => Kind::Generator(Generated::rate(&mut options)?),
             "nexmark" => Kind::Generator(Generated::nexmark(&mut options)?),
             "console" => {
@@ -194,12 +187,9 @@ impl ConnectorTable {
     /// What the table can be used for.
     pub fn capabilities(&self) -> Capabilities {
         let (source, sink, table, bounded) = match &self.kind {
-            Kind::Files(files) => {
-                let single = matches!(files.place, Place::File(_));
-                let bounded = files.bounded || single;
-                (files.reads, files.writes, files.reads, bounded)
-            }
+            Kind::Files(files) => (files.reads, files.writes, files.reads, files.is_bounded()),
             Kind::Generator(g) => (true, false, g.rows.is_some(), g.rows.is_some()),
+            Kind::Socket(socket) => (true, false, false, socket.is_bounded()),
             Kind::Console { .. } | Kind::Noop => (false, true, false, true),
             Kind::Memory(_) | Kind::Shared(_) => (false, true, true, true),
         };
@@ -214,18 +204,18 @@ impl ConnectorTable {
     /// The columns, a shared table's without its version column; `None` while they are not known.
     pub fn schema(&self) -> Option<SchemaRef> {
         match &self.kind {
-            Kind::Files(files) => {
-                let schema = files.schema.lock().clone()?;
-                Some(match &files.event_time {
-                    Some(column) => mark_column(&schema, column),
-                    None => schema,
-                })
-            }
+            Kind::Files(files) => files.schema(),
             Kind::Generator(generated) => Some(generated.generator.schema()),
+            Kind::Socket(socket) => Some(socket.schema()),
             Kind::Console { .. } | Kind::Noop => None,
             Kind::Memory(table) => table.columns(),
             Kind::Shared(table) => table.columns(),
         }
+    }
+
+    /// Whether its rows are written in envelopes that say what became of them.
+    pub fn is_changelog(&self) -> bool {
+        matches!(&self.kind, Kind::Files(files) if files.changelog)
     }
 
     /// Says which columns an `INSERT` writes, where the column list was left out.
@@ -235,12 +225,12 @@ impl ConnectorTable {
     pub fn set_schema(&self, schema: SchemaRef) -> Result<(), StreamError> {
         match &self.kind {
             Kind::Files(files) => {
-                files.schema.lock().get_or_insert(schema);
+                files.set_schema(schema);
                 Ok(())
             }
             Kind::Memory(table) => table.set_schema(schema),
             Kind::Shared(table) => table.set_schema(schema),
-            Kind::Generator(_) | Kind::Console { .. } | Kind::Noop => Ok(()),
+            Kind::Generator(_) | Kind::Socket(_) | Kind::Console { .. } | Kind::Noop => Ok(()),
         }
     }
 
@@ -267,12 +257,8 @@ impl ConnectorTable {
     /// have to be looked for.
     pub fn open_source(&self) -> Result<Arc<dyn Source>, StreamError> {
         match &self.kind {
-            Kind::Files(files) if files.reads => Ok(Arc::new(FileSource::new(
-                &self.name,
-                files.place.clone(),
-                files.bounded,
-                files.reader(&self.name)?,
-            ))),
+            Kind::Files(files) if files.reads => files.source(&self.name),
+            Kind::Socket(socket) => Ok(socket.source(&self.name)),
             Kind::Generator(generated) => Ok(Arc::new(generated.source(&self.name))),
             _ => Err(self.unsupported(
                 "read as a stream",
@@ -294,17 +280,7 @@ impl ConnectorTable {
     pub fn open_sink(&self, console: &Console) -> Result<Arc<dyn Sink>, StreamError> {
         let name = self.name.as_str();
         match &self.kind {
-            Kind::Files(files) if files.writes => {
-                let (format, csv, sync) = (files.format, files.csv, files.sync);
-                Ok(match &files.place {
-                    Place::Directory(path) => {
-                        Arc::new(FilesystemSink::new(name, path.clone(), format, csv, sync))
-                    }
-                    Place::File(path) => {
-                        Arc::new(SingleFileSink::new(name, path.clone(), format, csv, sync))
-                    }
-                })
-            }
+            Kind::Files(files) if files.writes => Ok(files.sink(name)),
             Kind::Console { rows } => Ok(Arc::new(ConsoleSink::new(name, console.clone(), *rows))),
             Kind::Noop => Ok(Arc::new(NoopSink::new(name))),
             Kind::Memory(table) => Ok(Arc::new(MemorySink::new(Arc::clone(table)))),
@@ -312,7 +288,9 @@ impl ConnectorTable {
             Kind::Files(_) => {
                 Err(self.unsupported("written", "it was declared with type = 'source'"))
             }
-            Kind::Generator(_) => Err(self.unsupported("written", "its connector only reads")),
+            Kind::Generator(_) | Kind::Socket(_) => {
+                Err(self.unsupported("written", "its connector only reads"))
+            }
         }
     }
 
@@ -323,11 +301,7 @@ impl ConnectorTable {
     /// [`ConnectorTable::create`] when the columns have to be looked for.
     pub fn batch_table(&self) -> Result<Arc<dyn TableProvider>, StreamError> {
         match &self.kind {
-            Kind::Files(files) if files.reads => Ok(Arc::new(FileTable::new(
-                &self.name,
-                files.place.clone(),
-                files.reader(&self.name)?,
-            ))),
+            Kind::Files(files) if files.reads => Ok(files.table(&self.name)?),
             Kind::Generator(generated) => {
                 let rows = generated.rows.ok_or_else(|| {
                     let help = "it has no end: give it one with an option such as rows, or read it in a stream job";
@@ -338,6 +312,7 @@ impl ConnectorTable {
             Kind::Memory(table) => Ok(Arc::clone(table) as _),
             Kind::Shared(table) => Ok(Arc::clone(table) as _),
             Kind::Files(_) => Err(self.unsupported("read", "it was declared with type = 'sink'")),
+            Kind::Socket(_) => Err(self.unsupported("read as a whole", "read it in a stream job")),
             Kind::Console { .. } | Kind::Noop => {
                 Err(self.unsupported("read", "its connector only writes"))
             }
@@ -353,127 +328,9 @@ impl ConnectorTable {
     }
 }
 
-impl Files {
-    /// Looks for the columns if there is something to look at.
-    fn infer_if_there(&self) -> Result<(), StreamError> {
-        let known = self.schema.lock().is_some();
-        if known || !self.reads || !self.place.path().exists() {
-            return Ok(());
-        }
-        if let Some(first) = self.place.files()?.first() {
-            let found = infer_schema(&first.path, self.format, self.csv, &self.on_error)?;
-            self.schema.lock().get_or_insert(found);
-        }
-        Ok(())
-    }
-
-    fn reader(&self, table: &str) -> Result<Arc<FileReader>, StreamError> {
-        if let Some(reader) = &*self.reader.lock() {
-            return Ok(Arc::clone(reader));
-        }
-        // Says what is wrong with the place, if there is something.
-        if self.place.files()?.is_empty() {
-            tracing::debug!(table, "no data files yet");
-        }
-        self.infer_if_there()?;
-        let schema = self.schema.lock().clone();
-        let schema = schema.ok_or_else(|| StreamError::Schema {
-            table: table.to_owned(),
-            reason: format!(
-                "it has no column list, and '{}' has no file to read the columns off",
-                self.place.path().display()
-            ),
-            help: "give CREATE TABLE a column list".to_owned(),
-        })?;
-        let schema = match &self.event_time {
-            Some(column) => mark_column(&schema, column),
-            None => schema,
-        };
-        let reader = FileReader::new(table, schema, self.format, self.csv, self.on_error.clone())?;
-        let mut slot = self.reader.lock();
-        Ok(Arc::clone(slot.get_or_insert(Arc::new(reader))))
-    }
-}
-
-fn files(spec: &TableSpec, options: &mut Options<'_>) -> Result<Files, StreamError> {
-    let single = spec.connector == "single_file";
-    let path = match options.text("path") {
-        Some(path) if !path.is_empty() => PathBuf::from(path),
-        _ => {
-            let help = match single {
-                true => "write path = 'FILE'",
-                false => "write path = 'DIRECTORY'",
-            };
-            return Err(options.missing("path", help));
-        }
-    };
-    let format = match options.text("format") {
-        Some(name) => format_of(name)?,
-        None => {
-            let ending = path.extension().and_then(|ending| ending.to_str());
-            match ending {
-                Some("json" | "jsonl" | "ndjson") if single => Format::Json,
-                Some("csv") if single => Format::Csv,
-                Some("parquet") if single => Format::Parquet,
-                _ => {
-                    let help = "write format = 'json', 'csv' or 'parquet'";
-                    return Err(options.missing("format", help));
-                }
-            }
-        }
-    };
-    let mut csv = CsvOptions::default();
-    if format == Format::Csv {
-        csv.header = options.flag("header")?.unwrap_or(csv.header);
-        csv.delimiter = options.character("delimiter")?.unwrap_or(csv.delimiter);
-    }
-    let (reads, writes) = options.kind(true, true)?;
-    let on_error = match format {
-        // A Parquet file is sound or it is not.
-        Format::Parquet => OnError::Fail,
-        Format::Json | Format::Csv => options.on_error()?,
-    };
-    Ok(Files {
-        place: match single {
-            true => Place::File(path),
-            false => Place::Directory(path),
-        },
-        format,
-        csv,
-        on_error,
-        bounded: !single && options.flag("bounded")?.unwrap_or(false),
-        sync: options.flag("fsync")?.unwrap_or(false),
-        event_time: spec.event_time.clone(),
-        reads,
-        writes,
-        schema: Mutex::new(spec.schema.clone()),
-        reader: Mutex::default(),
-    })
-}
-
-fn format_of(name: &str) -> Result<Format, StreamError> {
-    if let Some((_, format)) = Format::NAMES.iter().find(|(known, _)| *known == name) {
-        return Ok(*format);
-    }
-    if matches!(name, "avro" | "debezium_json") {
-        return Err(StreamError::NotYet {
-            what: format!("format '{name}'"),
-            plan: "it comes with the message broker; json, csv and parquet can be used now"
-                .to_owned(),
-        });
-    }
-    let known = Format::NAMES.map(|(known, _)| known);
-    Err(StreamError::UnknownFormat {
-        name: name.to_owned(),
-        known: known.join(", "),
-        suggestion: options::closest(name, &known),
-    })
-}
-
 fn unknown_connector(name: &str) -> StreamError {
     let plan = match name {
         "kafka" => "it comes with the message broker; use connector = 'filesystem' until then",
-        "socket" => "it comes with the message broker; use connector = 'filesystem' until then",
         _ => {
             return StreamError::UnknownConnector {
                 name: name.to_owned(),

@@ -17,6 +17,10 @@ use crate::source::FileEntry;
 const MAX_DEPTH: usize = 256;
 /// Shorter records cannot be nested so deep that it matters.
 const CHECK_DEPTH_FROM: usize = 1024;
+/// Bytes of a long record decoded between two yield points.
+const PIECE_BYTES: usize = 64 << 10;
+/// Characters of a reason: arrow's repeat the value, however long it is.
+const REASON_CHARS: usize = 300;
 
 /// How the columns a query wants lie in the records of one file.
 #[derive(Debug)]
@@ -73,15 +77,27 @@ impl Layout {
                 Arc::new(Schema::new(fields.collect::<Vec<_>>()))
             }
         };
+        let refused = |field: &Field, reason: String| StreamError::Malformed {
+            file: file.path.clone(),
+            line: Some(1),
+            column: Some(field.name().clone()),
+            reason,
+        };
         let find = |field: &Arc<Field>| {
-            decoded
-                .index_of(field.name())
-                .map_err(|_| StreamError::Malformed {
-                    file: file.path.clone(),
-                    line: Some(1),
-                    column: Some(field.name().clone()),
-                    reason: format!("the header has no such column; it has {}", names(&decoded)),
-                })
+            let fields = decoded.fields().iter().enumerate();
+            let mut found = fields.filter(|(_, own)| own.name() == field.name());
+            match (found.next(), found.next()) {
+                (Some((index, _)), None) => Ok(index),
+                (Some(_), Some(_)) => Err(refused(
+                    field,
+                    "the header has this column twice".to_owned(),
+                )),
+                (None, _) => {
+                    let reason =
+                        format!("the header has no such column; it has {}", names(&decoded));
+                    Err(refused(field, reason))
+                }
+            }
         };
         let projection = wanted.fields().iter().map(find).collect::<Result<_, _>>()?;
         Ok(Self {
@@ -95,6 +111,14 @@ impl Layout {
 
     /// What is wrong with `record`; `None` when it can be decoded.
     pub(crate) fn fault(&self, record: &[u8]) -> Option<Fault> {
+        let fault = self.find_fault(record)?;
+        Some(Fault {
+            reason: shortened(fault.reason),
+            ..fault
+        })
+    }
+
+    fn find_fault(&self, record: &[u8]) -> Option<Fault> {
         let whole = self.decode_one(record, &self.projection, &self.decoded, &self.wanted);
         let general = whole.err()?;
         let none = Arc::new(Schema::empty());
@@ -225,6 +249,17 @@ impl Inner {
     }
 }
 
+/// A record on its way into a decoder.
+pub(crate) struct Push<'r> {
+    record: &'r [u8],
+    /// The record as the decoder is given it.
+    body: &'r [u8],
+    at: usize,
+    /// What the decoder said of the rows it held or had room for.
+    before: usize,
+    depth: Depth,
+}
+
 impl RowDecoder {
     /// A decoder for at most `capacity` records at a time.
     pub(crate) fn new(layout: &Layout, capacity: usize) -> Result<Self, String> {
@@ -243,33 +278,59 @@ impl RowDecoder {
 
     /// Takes one record in, with or without its end of line.
     pub(crate) fn push(&mut self, record: &[u8]) -> Result<(), String> {
+        let mut push = self.begin(record);
+        while !self.step(&mut push)? {}
+        Ok(())
+    }
+
+    /// Begins to take one record in, piece by piece: [`RowDecoder::step`] until it says true.
+    pub(crate) fn begin<'r>(&self, record: &'r [u8]) -> Push<'r> {
+        let (body, before) = match &self.inner {
+            Inner::Json(decoder) => (record, decoder.len()),
+            Inner::Csv(decoder) => (trim_end_of_line(record), decoder.capacity()),
+        };
+        Push {
+            record,
+            body,
+            at: 0,
+            before,
+            depth: Depth::default(),
+        }
+    }
+
+    /// Takes the next piece of a record in; true when that was the last.
+    pub(crate) fn step(&mut self, push: &mut Push<'_>) -> Result<bool, String> {
+        let end = (push.at + PIECE_BYTES).min(push.body.len());
+        let piece = push.body.get(push.at..end).unwrap_or_default();
+        let last = end == push.body.len();
+        push.at = end;
         match &mut self.inner {
             Inner::Json(decoder) => {
-                if record.len() >= CHECK_DEPTH_FROM && depth(record) > MAX_DEPTH {
+                if push.body.len() >= CHECK_DEPTH_FROM && push.depth.after(piece) > MAX_DEPTH {
                     return Err(format!("nested deeper than {MAX_DEPTH} levels"));
                 }
-                let before = decoder.len();
-                let taken = decoder.decode(record).map_err(text)?;
-                if taken == record.len() && !record.ends_with(b"\n") {
+                let taken = decoder.decode(piece).map_err(text)?;
+                if last && taken == piece.len() && !piece.ends_with(b"\n") {
                     // A number ends only where something else begins.
                     decoder.decode(b"\n").map_err(text)?;
                 }
-                if decoder.has_partial_record() {
+                if last && decoder.has_partial_record() {
                     return Err("the line ends before the JSON object does".to_owned());
                 }
-                if taken != record.len() || decoder.len() != before + 1 {
+                if taken != piece.len() || last && decoder.len() != push.before + 1 {
                     return Err("a line must hold exactly one JSON object".to_owned());
                 }
             }
             Inner::Csv(decoder) => {
-                let before = decoder.capacity();
-                let body = trim_end_of_line(record);
-                let outcome = decoder.decode(body).and_then(|taken| {
-                    decoder.decode(b"\n")?;
-                    Ok(taken == body.len() && decoder.capacity() + 1 == before)
+                let outcome = decoder.decode(piece).and_then(|taken| {
+                    if last {
+                        decoder.decode(b"\n")?;
+                    }
+                    let rows = usize::from(last);
+                    Ok(taken == piece.len() && decoder.capacity() + rows == push.before)
                 });
                 if !outcome.unwrap_or(false) {
-                    let found = csv_fields(record, self.delimiter).len();
+                    let found = csv_fields(push.record, self.delimiter).len();
                     return Err(match found == self.fields {
                         true => "not a record of CSV".to_owned(),
                         false => format!("{} fields are expected, it has {found}", self.fields),
@@ -277,7 +338,7 @@ impl RowDecoder {
                 }
             }
         }
-        Ok(())
+        Ok(last)
     }
 
     /// The records taken in since the last call.
@@ -320,26 +381,46 @@ pub(crate) fn text(error: ArrowError) -> String {
         | ArrowError::CsvError(text)
         | ArrowError::ParseError(text)
         | ArrowError::SchemaError(text)
+        | ArrowError::AvroError(text)
+        | ArrowError::CastError(text)
         | ArrowError::InvalidArgumentError(text) => text,
         other => other.to_string(),
     }
 }
 
-/// How deep the brackets outside strings are nested at most.
-fn depth(json: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0usize, 0, false, false);
-    for &byte in json {
-        match (in_string, byte) {
-            (true, _) if escaped => escaped = false,
-            (true, b'\\') => escaped = true,
-            (_, b'"') => in_string = !in_string,
-            (false, b'{' | b'[') => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            (false, b'}' | b']') => depth = depth.saturating_sub(1),
-            _ => {}
-        }
+/// The reason without the most part of a value that is very long.
+fn shortened(reason: String) -> String {
+    match reason.char_indices().nth(REASON_CHARS) {
+        None => reason,
+        Some((end, _)) => format!("{}…", reason.get(..end).unwrap_or_default()),
     }
-    deepest
+}
+
+/// How deep the brackets outside strings are nested.
+#[derive(Debug, Default)]
+struct Depth {
+    depth: usize,
+    deepest: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Depth {
+    /// The deepest nesting so far, `json` included.
+    fn after(&mut self, json: &[u8]) -> usize {
+        for &byte in json {
+            match (self.in_string, byte) {
+                (true, _) if self.escaped => self.escaped = false,
+                (true, b'\\') => self.escaped = true,
+                (_, b'"') => self.in_string = !self.in_string,
+                (false, b'{' | b'[') => {
+                    self.depth += 1;
+                    self.deepest = self.deepest.max(self.depth);
+                }
+                (false, b'}' | b']') => self.depth = self.depth.saturating_sub(1),
+                _ => {}
+            }
+        }
+        self.deepest
+    }
 }

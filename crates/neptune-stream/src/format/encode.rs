@@ -13,7 +13,8 @@ use datafusion::parquet::basic::Compression;
 use datafusion::parquet::file::properties::WriterProperties;
 use parking_lot::Mutex;
 
-use crate::format::{CsvOptions, Format};
+use crate::format::avro::AvroEncoder;
+use crate::format::{CsvOptions, Format, WriteOptions};
 
 /// Rows per row group: what a reader can skip or read in parallel, and what the writer keeps in memory.
 const ROW_GROUP_ROWS: usize = 256 << 10;
@@ -23,12 +24,14 @@ pub(crate) enum Encoder {
     Json,
     Csv { options: CsvOptions, header: bool },
     Parquet(Box<ArrowWriter<Shared>>, Shared),
+    Avro(Box<AvroEncoder>),
 }
 
 impl Encoder {
     /// An encoder for a whole file.
-    pub(crate) fn new(format: Format, csv: CsvOptions, schema: &SchemaRef) -> Result<Self> {
-        Ok(match format {
+    pub(crate) fn new(options: &WriteOptions, schema: &SchemaRef) -> Result<Self> {
+        let csv = options.csv;
+        Ok(match options.format {
             Format::Json => Encoder::Json,
             Format::Csv => Encoder::Csv {
                 options: csv,
@@ -44,16 +47,15 @@ impl Encoder {
                     ArrowWriter::try_new(shared.clone(), Arc::clone(schema), Some(properties))?;
                 Encoder::Parquet(Box::new(writer), shared)
             }
+            Format::Avro => Encoder::Avro(Box::new(AvroEncoder::new(schema, options.avro)?)),
         })
     }
 
     /// An encoder for rows that may be put after others: without a header.
-    pub(crate) fn headless(format: Format, csv: CsvOptions, schema: &SchemaRef) -> Result<Self> {
-        let csv = CsvOptions {
-            header: false,
-            ..csv
-        };
-        Self::new(format, csv, schema)
+    pub(crate) fn headless(options: &WriteOptions, schema: &SchemaRef) -> Result<Self> {
+        let mut options = *options;
+        options.csv.header = false;
+        Self::new(&options, schema)
     }
 
     /// Adds the rows of `batch`, putting what bytes are ready into `out`.
@@ -73,25 +75,37 @@ impl Encoder {
             }
             Encoder::Parquet(writer, shared) => {
                 writer.write(batch)?;
-                out.append(&mut shared.0.lock());
+                shared.take(out);
             }
+            Encoder::Avro(encoder) => encoder.encode(batch, out)?,
         }
         Ok(())
     }
 
     /// Puts the end of the file into `out`.
-    pub(crate) fn finish(self, out: &mut Vec<u8>) -> Result<()> {
-        if let Encoder::Parquet(writer, shared) = self {
-            writer.close()?;
-            out.append(&mut shared.0.lock());
+    pub(crate) fn finish(&mut self, out: &mut Vec<u8>) -> Result<()> {
+        match self {
+            Encoder::Json | Encoder::Csv { .. } => {}
+            Encoder::Parquet(writer, shared) => {
+                writer.finish()?;
+                shared.take(out);
+            }
+            Encoder::Avro(encoder) => encoder.finish(out)?,
         }
         Ok(())
     }
 }
 
-/// The bytes a Parquet writer has written and the sink has not taken yet.
-#[derive(Clone, Default)]
+/// The bytes a writer has written and the sink has not taken yet.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Shared(Arc<Mutex<Vec<u8>>>);
+
+impl Shared {
+    /// Moves the bytes to the end of `out`.
+    pub(crate) fn take(&self, out: &mut Vec<u8>) {
+        out.append(&mut self.0.lock());
+    }
+}
 
 impl Write for Shared {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

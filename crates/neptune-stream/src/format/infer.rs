@@ -1,7 +1,6 @@
 //! The columns of a table whose column list was left out, from its first file.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,35 +10,57 @@ use datafusion::arrow::json::reader::infer_json_schema_from_iterator;
 use serde_json::Value;
 
 use crate::error::StreamError;
+use crate::format::blocks::FileBytes;
 use crate::format::decode::text;
-use crate::format::records::{Found, Splitter, csv_fields, trim_end_of_line};
-use crate::format::{CsvOptions, Format, OnError, parquet};
+use crate::format::records::{Found, csv_fields, is_blank, trim_end_of_line};
+use crate::format::{Format, OnError, ReadOptions, avro, parquet};
+use crate::source::FileEntry;
 
 /// Records looked at.
 const SAMPLE_RECORDS: usize = 1000;
-/// Bytes of CSV looked at.
-const SAMPLE_BYTES: u64 = 1 << 20;
+/// Bytes looked at, as far as whole records go.
+const SAMPLE_BYTES: usize = 1 << 20;
+/// Bytes read at a time.
+const BLOCK_BYTES: usize = 256 << 10;
 
-/// The columns of the file at `path`. Reads the file's beginning: not for a thread that must not wait.
+/// The columns of a file. Reads the file's beginning: not for a thread that must not wait.
 ///
 /// # Errors
-/// [`StreamError::Io`]; [`StreamError::Malformed`] for a record that is none, unless `on_error` lets it pass.
+/// [`StreamError::Io`] and [`StreamError::Corrupt`]; [`StreamError::Malformed`] for a record that is none, unless
+/// `on_error` lets it pass.
 pub(crate) fn infer_schema(
-    path: &Path,
-    format: Format,
-    csv: CsvOptions,
-    on_error: &OnError,
+    file: &FileEntry,
+    options: &ReadOptions,
 ) -> Result<SchemaRef, StreamError> {
-    let strict = *on_error == OnError::Fail;
-    let schema = match format {
-        Format::Parquet => return parquet::schema_of(path),
-        Format::Json => from_json(path, strict)?,
-        Format::Csv => from_csv(path, csv, strict)?,
+    let schema = match options.format {
+        Format::Parquet => return parquet::schema_of(&file.path),
+        Format::Avro => return avro::schema_of(file),
+        Format::Json => from_json(file, options)?,
+        Format::Csv => from_csv(file, options)?,
     };
     if schema.fields().is_empty() {
-        return Err(malformed(path, None, "no columns can be read off it"));
+        let reason = "no columns can be read off it";
+        return Err(malformed(&file.path, None, reason));
+    }
+    if let Some(name) = repeated(&schema) {
+        return Err(StreamError::Malformed {
+            file: file.path.clone(),
+            line: Some(1),
+            column: Some(name.to_owned()),
+            reason: "the header has this column twice".to_owned(),
+        });
     }
     Ok(Arc::new(schema))
+}
+
+/// The name of a column that is there twice.
+pub(crate) fn repeated(schema: &Schema) -> Option<&str> {
+    let mut names = HashSet::new();
+    let twice = schema
+        .fields()
+        .iter()
+        .find(|field| !names.insert(field.name()));
+    twice.map(|field| field.name().as_str())
 }
 
 fn malformed(path: &Path, line: Option<u64>, reason: impl Into<String>) -> StreamError {
@@ -51,28 +72,79 @@ fn malformed(path: &Path, line: Option<u64>, reason: impl Into<String>) -> Strea
     }
 }
 
-fn from_json(path: &Path, strict: bool) -> Result<Schema, StreamError> {
-    let file = File::open(path).map_err(StreamError::io("read", path))?;
-    let mut sample: Vec<Value> = Vec::new();
-    let lines = BufReader::new(file).split(b'\n');
-    for (number, line) in (1..).zip(lines) {
-        let line = line.map_err(StreamError::io("read", path))?;
-        let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&line);
-        if line.iter().all(u8::is_ascii_whitespace) {
-            continue;
+/// Shows `take` the first records of a file that are not blank, each with its line, or why it is none.
+fn sample(
+    entry: &FileEntry,
+    options: &ReadOptions,
+    mut take: impl FnMut(&[u8]) -> Result<(), String>,
+) -> Result<(), StreamError> {
+    let strict = options.on_error == OnError::Fail;
+    let mut file = FileBytes::open(entry, options.packing)?;
+    let mut splitter = options.splitter();
+    let (mut data, mut start, mut more) = (Vec::new(), 0, true);
+    let (mut line, mut records, mut read) = (1, 0, 0);
+    while records < SAMPLE_RECORDS {
+        let rest: &[u8] = data.get(start..).unwrap_or_default();
+        let found = match rest.is_empty() {
+            true => Found::More,
+            false => splitter.first(rest, !more),
+        };
+        let (bytes, lines, taken) = match found {
+            Found::More if !more || read >= SAMPLE_BYTES && records > 0 => return Ok(()),
+            Found::More => {
+                data.drain(..start);
+                start = 0;
+                let before = data.len();
+                more = file.fill(&mut data, BLOCK_BYTES)?;
+                if read == 0 && data.starts_with(b"\xef\xbb\xbf") {
+                    start = 3;
+                }
+                read += data.len() - before;
+                continue;
+            }
+            Found::Record { bytes, lines } => {
+                let record = trim_end_of_line(rest.get(..bytes).unwrap_or_default());
+                let taken = match is_blank(options.format, record) {
+                    true => Ok(()),
+                    false => {
+                        records += 1;
+                        take(record)
+                    }
+                };
+                (bytes, lines, taken)
+            }
+            Found::Bad {
+                bytes,
+                lines,
+                reason,
+            } => (bytes, lines, Err(reason.to_string())),
+        };
+        if let Err(reason) = taken
+            && strict
+        {
+            return Err(malformed(&entry.path, Some(line), reason));
         }
-        match serde_json::from_slice::<Value>(line) {
-            Ok(value) if value.is_object() => sample.push(value),
-            _ if !strict => {}
-            Ok(_) => return Err(malformed(path, Some(number), "not a JSON object")),
-            Err(error) => return Err(malformed(path, Some(number), error.to_string())),
+        if lines == 0 {
+            // Nobody knows where the next record begins.
+            return Ok(());
         }
-        if sample.len() == SAMPLE_RECORDS {
-            break;
-        }
+        (start, line) = (start + bytes, line + lines);
     }
-    let schema = infer_json_schema_from_iterator(sample.iter().map(Ok))
-        .map_err(|error| malformed(path, None, text(error)))?;
+    Ok(())
+}
+
+fn from_json(file: &FileEntry, options: &ReadOptions) -> Result<Schema, StreamError> {
+    let mut values: Vec<Value> = Vec::new();
+    sample(file, options, |record| {
+        match serde_json::from_slice::<Value>(record) {
+            Ok(value) if value.is_object() => values.push(value),
+            Ok(_) => return Err("not a JSON object".to_owned()),
+            Err(error) => return Err(error.to_string()),
+        }
+        Ok(())
+    })?;
+    let schema = infer_json_schema_from_iterator(values.iter().map(Ok))
+        .map_err(|error| malformed(&file.path, None, text(error)))?;
     Ok(Schema::new(in_order(schema.fields())))
 }
 
@@ -92,54 +164,23 @@ fn ordered(field: &Field) -> Field {
     field.clone().with_data_type(data_type)
 }
 
-fn from_csv(path: &Path, csv: CsvOptions, strict: bool) -> Result<Schema, StreamError> {
-    let file = File::open(path).map_err(StreamError::io("read", path))?;
-    let size = file.metadata().map(|m| m.len()).unwrap_or(0);
-    let mut data = Vec::new();
-    file.take(SAMPLE_BYTES)
-        .read_to_end(&mut data)
-        .map_err(StreamError::io("read", path))?;
-
-    let whole = size <= SAMPLE_BYTES;
-    let splitter = Splitter::new(Format::Csv, csv.delimiter);
-    let mut rest = data.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&data);
-    let (mut sample, mut records, mut line, mut fields) = (Vec::new(), 0, 1, None);
-    while !rest.is_empty() && records <= SAMPLE_RECORDS {
-        let (bytes, lines, good) = match splitter.first(rest, whole) {
-            Found::Record { bytes, lines } => (bytes, lines, Ok(())),
-            Found::Bad {
-                bytes,
-                lines,
-                reason,
-            } => (bytes, lines, Err(reason.to_owned())),
-            Found::More => break,
-        };
-        let (record, after) = rest.split_at(bytes);
-        rest = after;
-        let good = good.and_then(|()| {
-            let found = csv_fields(record, csv.delimiter).len();
-            let expected = *fields.get_or_insert(found);
-            match found == expected {
-                true => Ok(()),
-                false => Err(format!("{expected} fields are expected, it has {found}")),
-            }
-        });
-        match good {
-            _ if trim_end_of_line(record).is_empty() => {}
-            Ok(()) => {
-                sample.extend_from_slice(trim_end_of_line(record));
-                sample.push(b'\n');
-                records += 1;
-            }
-            Err(reason) if strict => return Err(malformed(path, Some(line), reason)),
-            Err(_) => {}
+fn from_csv(file: &FileEntry, options: &ReadOptions) -> Result<Schema, StreamError> {
+    let csv = options.csv;
+    let (mut text_of_sample, mut fields) = (Vec::new(), None);
+    sample(file, options, |record| {
+        let found = csv_fields(record, csv.delimiter).len();
+        let expected = *fields.get_or_insert(found);
+        if found != expected {
+            return Err(format!("{expected} fields are expected, it has {found}"));
         }
-        line += lines;
-    }
+        text_of_sample.extend_from_slice(record);
+        text_of_sample.push(b'\n');
+        Ok(())
+    })?;
     CsvFormat::default()
         .with_header(csv.header)
         .with_delimiter(csv.delimiter)
-        .infer_schema(sample.as_slice(), None)
+        .infer_schema(text_of_sample.as_slice(), None)
         .map(|(schema, _)| schema)
-        .map_err(|error| malformed(path, None, text(error)))
+        .map_err(|error| malformed(&file.path, None, text(error)))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,11 +15,11 @@ use crate::error::StreamError;
 use crate::format::OnError;
 use crate::source::FileEntry;
 
-/// A record that was turned down.
+/// A record that was turned down, or a whole file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Rejected {
-    /// Line on which the record starts, counted from 1.
-    pub(crate) line: u64,
+    /// Line on which the record starts, counted from 1; `None` for a file.
+    pub(crate) line: Option<u64>,
     /// The column at fault; `None` when the record as a whole is no record.
     pub(crate) column: Option<String>,
     pub(crate) reason: String,
@@ -31,10 +31,15 @@ impl Rejected {
     pub(crate) fn into_error(self, file: &Path) -> StreamError {
         StreamError::Malformed {
             file: file.to_owned(),
-            line: Some(self.line),
+            line: self.line,
             column: self.column,
             reason: self.reason,
         }
+    }
+
+    /// What comes later in a file is larger; a file as a whole comes last.
+    fn order(&self) -> u64 {
+        self.line.unwrap_or(u64::MAX)
     }
 }
 
@@ -51,11 +56,13 @@ pub(crate) struct Policy {
 #[derive(Serialize)]
 struct Letter<'a> {
     file: &'a str,
-    line: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     column: Option<&'a str>,
     error: &'a str,
-    record: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    record: Option<&'a str>,
 }
 
 impl Policy {
@@ -100,6 +107,26 @@ impl Policy {
         self.count.fetch_add(count, Ordering::Relaxed);
         Ok(())
     }
+
+    /// Deals with a file that was there when it was found and is not any more; counts as one record.
+    ///
+    /// # Errors
+    /// [`StreamError::Io`] under [`OnError::Fail`], and when a letter cannot be written.
+    pub(crate) async fn gone(&self, file: &FileEntry) -> Result<(), StreamError> {
+        let reason = "it has gone since it was found";
+        if self.on_error == OnError::Fail {
+            let error = io::Error::new(io::ErrorKind::NotFound, reason);
+            return Err(StreamError::io("read", &file.path)(error));
+        }
+        tracing::warn!(file = %file.path.display(), "a file has gone since it was found");
+        let rejected = Rejected {
+            line: None,
+            column: None,
+            reason: reason.to_owned(),
+            raw: vec![],
+        };
+        self.reject(file, vec![rejected]).await
+    }
 }
 
 fn write_letters(
@@ -110,13 +137,14 @@ fn write_letters(
 ) -> Result<(), StreamError> {
     let last = written.get(&file).copied().unwrap_or(0);
     let mut lines = Vec::new();
-    for record in rejected.iter().filter(|record| record.line > last) {
+    for record in rejected.iter().filter(|record| record.order() > last) {
+        let raw = String::from_utf8_lossy(&record.raw);
         let letter = Letter {
             file: &file.path.to_string_lossy(),
             line: record.line,
             column: record.column.as_deref(),
             error: &record.reason,
-            record: &String::from_utf8_lossy(&record.raw),
+            record: record.line.is_some().then_some(&*raw),
         };
         serde_json::to_writer(&mut lines, &letter)
             .map_err(|error| StreamError::io("write", path)(error.into()))?;
@@ -135,7 +163,7 @@ fn write_letters(
             .open(path)
             .and_then(|mut out| out.write_all(&lines))
             .map_err(StreamError::io("write", path))?;
-        written.insert(file, newest.line);
+        written.insert(file, newest.order());
     }
     Ok(())
 }

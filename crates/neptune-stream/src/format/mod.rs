@@ -1,14 +1,19 @@
 //! File formats: reading with a policy for malformed records, schema inference, writing.
 //!
 //! Parquet goes through DataFusion's own scan, with its pruning. The row formats, NDJSON and CSV, have a
-//! reader of our own: DataFusion's cannot say on which line a record is malformed, nor skip it.
+//! reader of our own: DataFusion's cannot say on which line a record is malformed, nor skip it. Avro files are taken apart
+//! here and decoded by arrow.
 
+mod avro;
+mod blocks;
+mod compression;
 mod decode;
 mod encode;
 mod infer;
 mod malformed;
 mod parquet;
 mod reader;
+mod received;
 mod records;
 
 use std::fmt;
@@ -24,10 +29,17 @@ use crate::error::StreamError;
 use crate::scan::{ScanExec, ScanPartition, project};
 use crate::source::{FileEntry, ScanRequest};
 
+pub use avro::AvroCodec;
+use avro::AvroPartition;
+pub use compression::{Compression, Packing};
+pub(crate) use compression::{Packer, packed};
 pub(crate) use encode::Encoder;
-pub(crate) use infer::infer_schema;
+pub(crate) use infer::{infer_schema, repeated};
 use malformed::Policy;
 use reader::RowPartition;
+pub(crate) use received::{Chunk, Received};
+use records::MAX_RECORD_BYTES;
+pub(crate) use records::{Found, Splitter, is_blank, line_length, trim_end_of_line};
 
 /// How rows are written in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,14 +51,17 @@ pub enum Format {
     Csv,
     /// Apache Parquet.
     Parquet,
+    /// Avro object container files.
+    Avro,
 }
 
 impl Format {
     /// The formats by name.
-    pub(crate) const NAMES: [(&'static str, Format); 3] = [
+    pub(crate) const NAMES: [(&'static str, Format); 4] = [
         ("json", Format::Json),
         ("csv", Format::Csv),
         ("parquet", Format::Parquet),
+        ("avro", Format::Avro),
     ];
 
     /// Also the ending of the files that are written.
@@ -55,6 +70,7 @@ impl Format {
             Format::Json => "json",
             Format::Csv => "csv",
             Format::Parquet => "parquet",
+            Format::Avro => "avro",
         }
     }
 }
@@ -97,12 +113,72 @@ impl Default for CsvOptions {
     }
 }
 
+/// How the files of a table are read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadOptions {
+    /// How rows lie in a file.
+    pub format: Format,
+    /// For [`Format::Csv`].
+    pub csv: CsvOptions,
+    /// For the row formats: how files are packed.
+    pub packing: Packing,
+    /// What happens to malformed records and to files that have gone.
+    pub on_error: OnError,
+    /// For the row formats: a longer record is malformed. Readers keep one record in memory as a whole.
+    pub max_record_bytes: usize,
+}
+
+impl ReadOptions {
+    /// Files of `format`, everything else as it is without options.
+    pub fn new(format: Format) -> Self {
+        Self {
+            format,
+            csv: CsvOptions::default(),
+            packing: Packing::default(),
+            on_error: OnError::default(),
+            max_record_bytes: MAX_RECORD_BYTES,
+        }
+    }
+
+    pub(crate) fn splitter(&self) -> Splitter {
+        Splitter::new(self.format, self.csv.delimiter, self.max_record_bytes)
+    }
+}
+
+/// How the files of a table are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WriteOptions {
+    /// How rows lie in a file.
+    pub format: Format,
+    /// For [`Format::Csv`].
+    pub csv: CsvOptions,
+    /// For the row formats: how files are packed.
+    pub packing: Packing,
+    /// For [`Format::Avro`]: how blocks are packed.
+    pub avro: AvroCodec,
+    /// A committed write survives a crash of the operating system.
+    pub sync: bool,
+}
+
+impl WriteOptions {
+    /// Refuses columns that the format cannot hold.
+    ///
+    /// # Errors
+    /// [`StreamError::Schema`], naming the column.
+    pub(crate) fn check(&self, table: &str, schema: &SchemaRef) -> Result<(), StreamError> {
+        match self.format {
+            Format::Csv => refuse_nested(table, schema),
+            Format::Avro => avro::check(table, schema),
+            Format::Json | Format::Parquet => Ok(()),
+        }
+    }
+}
+
 /// Reads the files of one table.
 #[derive(Debug)]
 pub struct FileReader {
     schema: SchemaRef,
-    format: Format,
-    csv: CsvOptions,
+    options: ReadOptions,
     policy: Arc<Policy>,
 }
 
@@ -111,21 +187,14 @@ impl FileReader {
     ///
     /// # Errors
     /// [`StreamError::Schema`] when the format cannot hold a column's type.
-    pub fn new(
-        table: &str,
-        schema: SchemaRef,
-        format: Format,
-        csv: CsvOptions,
-        on_error: OnError,
-    ) -> Result<Self, StreamError> {
-        if format == Format::Csv {
+    pub fn new(table: &str, schema: SchemaRef, options: ReadOptions) -> Result<Self, StreamError> {
+        if options.format == Format::Csv {
             refuse_nested(table, &schema)?;
         }
         Ok(Self {
             schema,
-            format,
-            csv,
-            policy: Arc::new(Policy::new(on_error)),
+            policy: Arc::new(Policy::new(options.on_error.clone())),
+            options,
         })
     }
 
@@ -133,14 +202,18 @@ impl FileReader {
         Arc::clone(&self.schema)
     }
 
+    pub(crate) fn options(&self) -> &ReadOptions {
+        &self.options
+    }
+
     pub(crate) fn malformed_records(&self) -> u64 {
         self.policy.count()
     }
 
     pub(crate) fn filter_pushdown(&self, filters: &[&Expr]) -> Vec<TableProviderFilterPushDown> {
-        let each = match self.format {
+        let each = match self.options.format {
             Format::Parquet => TableProviderFilterPushDown::Inexact,
-            Format::Json | Format::Csv => TableProviderFilterPushDown::Unsupported,
+            Format::Json | Format::Csv | Format::Avro => TableProviderFilterPushDown::Unsupported,
         };
         vec![each; filters.len()]
     }
@@ -153,24 +226,58 @@ impl FileReader {
         files: Vec<FileEntry>,
         request: ScanRequest<'_>,
     ) -> Result<Arc<dyn ExecutionPlan>, StreamError> {
-        if self.format == Format::Parquet {
+        if self.options.format == Format::Parquet {
             return parquet::plan(&self.schema, state, &files, request).await;
         }
         let schema = project(&self.schema, request.projection)?;
-        let label = format!("{name} format={}, files={}", self.format, files.len());
+        let format = self.options.format;
+        let label = format!("{name} format={format}, files={}", files.len());
         let partitions = shares(files, state.config().target_partitions())
             .into_iter()
             .map(|files| {
+                if format == Format::Avro {
+                    return Arc::new(AvroPartition {
+                        files: files.into(),
+                        schema: Arc::clone(&schema),
+                    }) as Arc<dyn ScanPartition>;
+                }
                 Arc::new(RowPartition {
                     files: files.into(),
-                    format: self.format,
-                    csv: self.csv,
+                    received: None,
+                    options: self.options.clone(),
                     table: Arc::clone(&self.schema),
                     schema: Arc::clone(&schema),
                     policy: Arc::clone(&self.policy),
                 }) as Arc<dyn ScanPartition>
             })
             .collect();
+        Ok(ScanExec::plan(label, schema, partitions, request.limit))
+    }
+}
+
+impl FileReader {
+    /// A plan that decodes records which were received from what `entry` names.
+    pub(crate) fn plan_received(
+        &self,
+        name: &str,
+        entry: FileEntry,
+        received: Received,
+        request: ScanRequest<'_>,
+    ) -> Result<Arc<dyn ExecutionPlan>, StreamError> {
+        let schema = project(&self.schema, request.projection)?;
+        let (first, rows) = (received.first, received.rows());
+        let label = format!("{name} rows={first}..{}", first + rows as u64);
+        let mut partitions = Vec::new();
+        if rows > 0 {
+            partitions.push(Arc::new(RowPartition {
+                files: Arc::new([entry]),
+                received: Some(received),
+                options: self.options.clone(),
+                table: Arc::clone(&self.schema),
+                schema: Arc::clone(&schema),
+                policy: Arc::clone(&self.policy),
+            }) as Arc<dyn ScanPartition>);
+        }
         Ok(ScanExec::plan(label, schema, partitions, request.limit))
     }
 }

@@ -1,6 +1,6 @@
 //! Parquet files through DataFusion's own scan: pruning, statistics and parallel row groups.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -44,7 +44,10 @@ pub(crate) async fn plan(
         .scan(state, request.projection, request.filters, request.limit)
         .await;
     match plan {
-        Ok(plan) => Ok(plan),
+        Ok(plan) => {
+            check_there(files).await?;
+            Ok(plan)
+        }
         Err(error) => {
             // DataFusion does not say which file it was.
             let files = files.to_vec();
@@ -55,6 +58,18 @@ pub(crate) async fn plan(
             Err(culprit.unwrap_or_else(|| error.into()))
         }
     }
+}
+
+/// Refuses to go on without a file: DataFusion passes over one that has gone before it looks, and nobody would know.
+async fn check_there(files: &[FileEntry]) -> Result<(), StreamError> {
+    let files = files.to_vec();
+    let check = SpawnedTask::spawn_blocking(move || {
+        files.iter().try_for_each(|file| {
+            let metadata = fs::metadata(&file.path).map_err(StreamError::io("read", &file.path));
+            metadata.map(|_| ())
+        })
+    });
+    check.await.map_err(StreamError::lost)?
 }
 
 /// The columns of a Parquet file, from its footer.

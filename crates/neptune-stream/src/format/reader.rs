@@ -2,17 +2,15 @@
 //!
 //! Blocks are read ahead on the blocking pool; records are decoded inside the task's own poll, so that a
 //! suspended task stops here too. A batch is made of a window of raw records: when decoding it fails, and only
-//! then, the records are tried one by one to find the malformed ones.
+//! then, the records are tried one by one to find the malformed ones. Records that were received over a connection go
+//! the same way, without the files.
 
-use std::fs::File;
 use std::future::poll_fn;
-use std::io::{self, Read};
 use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::stats::Precision;
 use datafusion::common::{DataFusionError, Result, Statistics};
 use datafusion::execution::SendableRecordBatchStream;
@@ -22,28 +20,32 @@ use futures::stream;
 use neptune_exec::yielding::poll_yield;
 
 use crate::error::StreamError;
+use crate::format::blocks::{Block, Blocks};
 use crate::format::decode::{Layout, RowDecoder};
 use crate::format::malformed::{Policy, Rejected};
-use crate::format::records::{Found, Splitter, trim_end_of_line};
-use crate::format::{CsvOptions, Format};
+use crate::format::received::Received;
+use crate::format::records::{Found, Reason, Splitter, is_blank, line_length, trim_end_of_line};
+use crate::format::{Format, ReadOptions};
 use crate::scan::{ScanContext, ScanPartition};
 use crate::source::FileEntry;
 
-/// Bytes read at a time.
-const BLOCK_BYTES: usize = 256 << 10;
 /// Rows per batch: converting more of them at once would make a long poll.
 const WINDOW_ROWS: usize = 2048;
 /// A window ends early when its records have this many bytes.
 const WINDOW_BYTES: usize = 1 << 20;
 /// Records decoded between two yield points.
 const YIELD_EVERY: usize = 64;
+/// Bytes of a record that are kept when it is too long.
+const KEPT_OF_TOO_LONG: usize = 64 << 10;
 
-/// Some files of one table in one row format.
+/// Some files of one table in one row format, or records that were received.
 #[derive(Debug)]
 pub(crate) struct RowPartition {
+    /// The files; of received records what messages call the place they came from.
     pub(crate) files: Arc<[FileEntry]>,
-    pub(crate) format: Format,
-    pub(crate) csv: CsvOptions,
+    /// Records that are in memory already.
+    pub(crate) received: Option<Received>,
+    pub(crate) options: ReadOptions,
     /// All columns of the table.
     pub(crate) table: SchemaRef,
     /// The columns wanted.
@@ -55,15 +57,22 @@ impl ScanPartition for RowPartition {
     fn open(&self, cx: &ScanContext) -> Result<SendableRecordBatchStream> {
         let reader = RowReader {
             files: Arc::clone(&self.files),
-            format: self.format,
-            csv: self.csv,
+            format: self.options.format,
+            header: self.options.format == Format::Csv && self.options.csv.header,
+            options: self.options.clone(),
             table: Arc::clone(&self.table),
             schema: Arc::clone(&self.schema),
             policy: Arc::clone(&self.policy),
             malformed: cx.malformed.clone(),
-            splitter: Splitter::new(self.format, self.csv.delimiter),
+            splitter: self.options.splitter(),
             most_rows: cx.batch_size.min(WINDOW_ROWS),
-            blocks: Blocks::new(Arc::clone(&self.files)),
+            feed: match &self.received {
+                Some(received) => Feed::Received(received.clone()),
+                None => {
+                    let files = Arc::clone(&self.files);
+                    Feed::Files(Blocks::new(files, self.options.packing))
+                }
+            },
             window: Window::default(),
             file: None,
         };
@@ -78,6 +87,11 @@ impl ScanPartition for RowPartition {
     }
 
     fn statistics(&self) -> Statistics {
+        if let Some(received) = &self.received {
+            return Statistics::new_unknown(&self.schema)
+                .with_num_rows(Precision::Inexact(received.rows()))
+                .with_total_byte_size(Precision::Inexact(received.bytes()));
+        }
         let bytes: u64 = self.files.iter().map(|file| file.len).sum();
         let bytes = usize::try_from(bytes).map_or(Precision::Absent, Precision::Inexact);
         Statistics::new_unknown(&self.schema).with_total_byte_size(bytes)
@@ -91,9 +105,24 @@ struct OpenFile {
     ended: bool,
     /// Line of the next record.
     line: u64,
+    /// The rest of a line that is too long is being passed over.
+    skipping: bool,
     /// Known once the header has been seen.
     layout: Option<Layout>,
     decoder: Option<RowDecoder>,
+}
+
+impl OpenFile {
+    fn new(index: usize, ended: bool) -> Self {
+        Self {
+            index,
+            ended,
+            line: 1,
+            skipping: false,
+            layout: None,
+            decoder: None,
+        }
+    }
 }
 
 /// Raw bytes of the records that make the next batch, and of what follows them.
@@ -124,6 +153,16 @@ impl Window {
         }
     }
 
+    /// Throws away the first `bytes` of the rest without keeping them for the records.
+    fn skip(&mut self, bytes: usize) {
+        let end = (self.rest + bytes).min(self.data.len());
+        if end == self.data.len() {
+            self.data.truncate(self.rest);
+        } else {
+            self.rest = end;
+        }
+    }
+
     fn has_rows(&self) -> bool {
         !self.records.is_empty() || !self.rejected.is_empty()
     }
@@ -133,17 +172,24 @@ impl Window {
     }
 }
 
+/// Where records come from.
+enum Feed {
+    Files(Blocks),
+    Received(Received),
+}
+
 struct RowReader {
     files: Arc<[FileEntry]>,
     format: Format,
-    csv: CsvOptions,
+    header: bool,
+    options: ReadOptions,
     table: SchemaRef,
     schema: SchemaRef,
     policy: Arc<Policy>,
     malformed: Count,
     splitter: Splitter,
     most_rows: usize,
-    blocks: Blocks,
+    feed: Feed,
     window: Window,
     file: Option<OpenFile>,
 }
@@ -161,6 +207,9 @@ impl RowReader {
     /// Fills the window with records of one file; false at the end of the last file.
     async fn gather(&mut self) -> Result<bool, StreamError> {
         self.window.begin();
+        if let Feed::Received(_) = &self.feed {
+            return self.gather_received();
+        }
         loop {
             if self.split()? {
                 return Ok(true);
@@ -171,11 +220,55 @@ impl RowReader {
                 }
                 self.file = None;
             }
-            let Some(block) = self.blocks.next().await? else {
+            let Feed::Files(blocks) = &mut self.feed else {
                 return Ok(false);
             };
-            self.take(block);
+            let Some(block) = blocks.next().await? else {
+                return Ok(false);
+            };
+            if block.gone {
+                self.malformed.add(1);
+                self.policy.gone(entry(&self.files, block.file)?).await?;
+            } else {
+                self.take(block);
+            }
         }
+    }
+
+    /// Fills the window with records that were received; false when there are no more.
+    fn gather_received(&mut self) -> Result<bool, StreamError> {
+        let (Feed::Received(received), window) = (&mut self.feed, &mut self.window) else {
+            return Ok(false);
+        };
+        while window.records.len() + window.rejected.len() < self.most_rows
+            && window.data.len() < WINDOW_BYTES
+        {
+            let Some((record, number, bad)) = received.next() else {
+                break;
+            };
+            if let Some(reason) = bad {
+                window.rejected.push(rejected(number, reason, record));
+                continue;
+            }
+            let start = window.data.len();
+            window.data.extend_from_slice(record);
+            window.rest = window.data.len();
+            window.records.push((start..window.rest, number));
+        }
+        if self.file.is_none() {
+            let layout = layout(
+                &self.options,
+                &self.table,
+                &self.schema,
+                None,
+                entry(&self.files, 0)?,
+            )?;
+            self.file = Some(OpenFile {
+                layout: Some(layout),
+                ..OpenFile::new(0, true)
+            });
+        }
+        Ok(self.window.has_rows())
     }
 
     fn take(&mut self, mut block: Block) {
@@ -186,13 +279,7 @@ impl RowReader {
                     // A byte order mark says nothing in UTF-8.
                     block.data.drain(..3);
                 }
-                self.file = Some(OpenFile {
-                    index: block.file,
-                    ended: block.last,
-                    line: 1,
-                    layout: None,
-                    decoder: None,
-                });
+                self.file = Some(OpenFile::new(block.file, block.last));
             }
         }
         self.window.append(block.data);
@@ -204,7 +291,7 @@ impl RowReader {
             return Ok(false);
         };
         loop {
-            if window.records.len() >= self.most_rows
+            if window.records.len() + window.rejected.len() >= self.most_rows
                 || window.rest >= WINDOW_BYTES && window.has_rows()
             {
                 return Ok(true);
@@ -212,6 +299,13 @@ impl RowReader {
             let rest = window.data.get(window.rest..).unwrap_or_default();
             if rest.is_empty() {
                 return Ok(false);
+            }
+            if file.skipping {
+                let bytes = line_length(rest);
+                file.skipping = !rest.get(..bytes).is_some_and(|line| line.ends_with(b"\n"));
+                file.line += u64::from(!file.skipping);
+                window.skip(bytes);
+                continue;
             }
             let line = file.line;
             let (bytes, lines, bad) = match self.splitter.first(rest, file.ended) {
@@ -229,35 +323,21 @@ impl RowReader {
             let record = window.data.get(range.clone()).unwrap_or_default();
             let raw = trim_end_of_line(record);
             if let Some(reason) = bad {
-                window.rejected.push(Rejected {
-                    line,
-                    column: None,
-                    reason: reason.to_owned(),
-                    raw: raw.to_vec(),
-                });
+                file.skipping = lines == 0;
+                window.rejected.push(rejected(line, reason, raw));
+                window.rest = range.start;
+                window.skip(bytes);
                 continue;
             }
-            let blank = match self.format {
-                Format::Csv => raw.is_empty(),
-                _ => raw.iter().all(u8::is_ascii_whitespace),
-            };
-            if blank {
+            if is_blank(self.format, raw) {
                 continue;
             }
             if file.layout.is_none() {
+                let header = self.header.then_some(record);
                 let entry = entry(&self.files, file.index)?;
-                let header = self.format == Format::Csv && self.csv.header;
-                file.layout = Some(match self.format {
-                    Format::Csv => Layout::csv(
-                        &self.table,
-                        &self.schema,
-                        self.csv,
-                        header.then_some(record),
-                        entry,
-                    )?,
-                    _ => Layout::json(&self.schema),
-                });
-                if header {
+                let layout = layout(&self.options, &self.table, &self.schema, header, entry)?;
+                file.layout = Some(layout);
+                if self.header {
                     continue;
                 }
             }
@@ -296,7 +376,15 @@ impl RowReader {
             if index % YIELD_EVERY == 0 {
                 poll_fn(poll_yield).await;
             }
-            batch = decoder.push(window.bytes(range)).map(|()| None);
+            let record = window.bytes(range);
+            let mut push = decoder.begin(record);
+            batch = loop {
+                match decoder.step(&mut push) {
+                    Ok(true) => break Ok(None),
+                    Ok(false) => poll_fn(poll_yield).await,
+                    Err(reason) => break Err(reason),
+                }
+            };
             if batch.is_err() {
                 break;
             }
@@ -325,7 +413,7 @@ impl RowReader {
             match layout.fault(record) {
                 None => sound.push(range),
                 Some(fault) => rejected.push(Rejected {
-                    line: *line,
+                    line: Some(*line),
                     column: fault.column,
                     reason: fault.reason,
                     raw: trim_end_of_line(record).to_vec(),
@@ -346,114 +434,33 @@ impl RowReader {
     }
 }
 
+/// How the wanted columns lie in the records of a file.
+fn layout(
+    options: &ReadOptions,
+    table: &SchemaRef,
+    wanted: &SchemaRef,
+    header: Option<&[u8]>,
+    entry: &FileEntry,
+) -> Result<Layout, StreamError> {
+    match options.format {
+        Format::Csv => Layout::csv(table, wanted, options.csv, header, entry),
+        _ => Ok(Layout::json(wanted)),
+    }
+}
+
+/// What the splitter turned down.
+fn rejected(line: u64, reason: Reason, raw: &[u8]) -> Rejected {
+    let kept = raw.len().min(KEPT_OF_TOO_LONG);
+    Rejected {
+        line: Some(line),
+        column: None,
+        reason: reason.to_string(),
+        raw: trim_end_of_line(raw.get(..kept).unwrap_or(raw)).to_vec(),
+    }
+}
+
 fn entry(files: &[FileEntry], index: usize) -> Result<&FileEntry, StreamError> {
     files
         .get(index)
         .ok_or_else(|| StreamError::lost("a block of no file"))
-}
-
-/// A piece of a file.
-struct Block {
-    /// Which file.
-    file: usize,
-    data: Vec<u8>,
-    /// No more of this file follows.
-    last: bool,
-}
-
-/// Reads files one after the other, one block ahead of the reader.
-struct Blocks {
-    reading: Option<Reading>,
-    idle: Option<Cursor>,
-}
-
-impl Blocks {
-    fn new(files: Arc<[FileEntry]>) -> Self {
-        Self {
-            reading: None,
-            idle: Some(Cursor {
-                files,
-                index: 0,
-                file: None,
-                offset: 0,
-            }),
-        }
-    }
-
-    async fn next(&mut self) -> Result<Option<Block>, StreamError> {
-        if self.reading.is_none() {
-            let Some(cursor) = self.idle.take() else {
-                return Ok(None);
-            };
-            self.reading = Some(cursor.start());
-        }
-        let Some(task) = &mut self.reading else {
-            return Ok(None);
-        };
-        let (cursor, block) = task.await.map_err(StreamError::lost)?;
-        self.reading = None;
-        let block = block?;
-        if block.is_some() && cursor.index < cursor.files.len() {
-            self.reading = Some(cursor.start());
-        }
-        Ok(block)
-    }
-}
-
-/// A block on its way, with where the one after it begins.
-type Reading = SpawnedTask<(Cursor, Result<Option<Block>, StreamError>)>;
-
-/// Where the next block begins.
-struct Cursor {
-    files: Arc<[FileEntry]>,
-    index: usize,
-    file: Option<File>,
-    offset: u64,
-}
-
-impl Cursor {
-    fn start(mut self) -> Reading {
-        SpawnedTask::spawn_blocking(move || {
-            let block = self.read();
-            (self, block)
-        })
-    }
-
-    fn read(&mut self) -> Result<Option<Block>, StreamError> {
-        let Some(entry) = self.files.get(self.index) else {
-            return Ok(None);
-        };
-        let failed = |error| StreamError::io("read", &entry.path)(error);
-        let mut file = match self.file.take() {
-            Some(file) => file,
-            None => File::open(&entry.path).map_err(failed)?,
-        };
-        let left = entry.len.saturating_sub(self.offset);
-        let bytes = usize::try_from(left).map_or(BLOCK_BYTES, |left| left.min(BLOCK_BYTES));
-        let mut data = Vec::with_capacity(bytes);
-        file.by_ref()
-            .take(bytes as u64)
-            .read_to_end(&mut data)
-            .map_err(failed)?;
-        if data.len() < bytes {
-            let kind = io::ErrorKind::UnexpectedEof;
-            return Err(failed(io::Error::new(
-                kind,
-                "it has become shorter since it was found",
-            )));
-        }
-        self.offset += bytes as u64;
-        let block = Block {
-            file: self.index,
-            data,
-            last: self.offset >= entry.len,
-        };
-        if block.last {
-            self.index += 1;
-            self.offset = 0;
-        } else {
-            self.file = Some(file);
-        }
-        Ok(Some(block))
-    }
 }

@@ -3,11 +3,12 @@
 //! An NDJSON record is a line. A CSV record may go over several lines inside quotes; a quote opens only at
 //! the beginning of a field, elsewhere it is an ordinary character.
 
+use std::fmt;
 use std::io::BufRead;
 
 use crate::format::Format;
 
-/// Longest record; a line beyond it is taken for a file of another kind.
+/// Longest record unless option `max_record_bytes` says otherwise; a longer one is taken for a file of another kind.
 pub(crate) const MAX_RECORD_BYTES: usize = 16 << 20;
 
 /// What stands at the beginning of some bytes.
@@ -15,88 +16,151 @@ pub(crate) const MAX_RECORD_BYTES: usize = 16 << 20;
 pub(crate) enum Found {
     /// A record of `bytes` bytes with its end of line, which goes over `lines` ends of lines.
     Record { bytes: usize, lines: u64 },
-    /// A record that cannot be one; the next may begin after the same measures.
+    /// A record that cannot be one; the next may begin after the same measures. Without a `line` it is longer than
+    /// allowed and its end has not been seen: everything up to the next end of line belongs to it.
     Bad {
         bytes: usize,
         lines: u64,
-        reason: &'static str,
+        reason: Reason,
     },
     /// Not a whole record; more bytes are needed.
     More,
 }
 
+/// Why some bytes are no record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reason {
+    /// Longer than this many bytes.
+    TooLong(usize),
+    /// A quote that opens in it is never closed, or too far away.
+    OpenQuote,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::TooLong(bytes) => write!(
+                f,
+                "the record is longer than {bytes} bytes, which option max_record_bytes sets"
+            ),
+            Reason::OpenQuote => f.write_str("a quote that opens in this record is never closed"),
+        }
+    }
+}
+
 /// Finds records of one format.
-#[derive(Debug, Clone, Copy)]
+///
+/// It remembers what it has seen of a record that is not whole yet, so that a long record is not looked through again
+/// with each block.
+#[derive(Debug, Clone)]
 pub(crate) struct Splitter {
     format: Format,
     delimiter: u8,
+    most: usize,
+    seen: Seen,
+}
+
+/// What is known of the record at the beginning of the data.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// Length of the first line with its end, once that has been found.
+    line: Option<usize>,
+    /// Bytes known to be without end of line.
+    without_end: usize,
+    /// Bytes of the first line known to be without quote.
+    without_quote: usize,
+    /// The first line has a quote.
+    quoted: bool,
+    /// Bytes that went through `quotes`, and the ends of lines in them.
+    scanned: usize,
+    lines: u64,
+    quotes: Quotes,
 }
 
 impl Splitter {
-    pub(crate) fn new(format: Format, delimiter: u8) -> Self {
-        Self { format, delimiter }
+    /// A splitter of records of at most `most` bytes.
+    pub(crate) fn new(format: Format, delimiter: u8, most: usize) -> Self {
+        Self {
+            format,
+            delimiter,
+            most,
+            seen: Seen::default(),
+        }
     }
 
-    /// The first record of `data`, which is not empty; `last` when no bytes will follow it.
-    pub(crate) fn first(&self, data: &[u8], last: bool) -> Found {
-        let line = line_length(data);
-        let whole = data.get(..line).unwrap_or(data);
-        let found = if self.format == Format::Csv && contains(whole, b'"') {
-            self.quoted(data)
-        } else if whole.ends_with(b"\n") {
-            Some(Found::Record {
-                bytes: line,
-                lines: 1,
-            })
-        } else {
-            None
+    /// The first record of `data`, which is not empty; `last` when no bytes will follow it. After
+    /// [`Found::More`] the data must begin with the same bytes again, after everything else with the next record.
+    pub(crate) fn first(&mut self, data: &[u8], last: bool) -> Found {
+        let found = self.look(data, last);
+        if found != Found::More {
+            self.seen = Seen::default();
+        }
+        found
+    }
+
+    fn look(&mut self, data: &[u8], last: bool) -> Found {
+        let seen = &mut self.seen;
+        if seen.line.is_none() {
+            let from = data.get(seen.without_end..).unwrap_or_default();
+            let found = seen.without_end + line_length(from);
+            seen.without_end = found;
+            if found > 0 && data.get(found - 1) == Some(&b'\n') {
+                seen.line = Some(found);
+            }
+        }
+        let line = seen.line.unwrap_or(data.len());
+        if self.format == Format::Csv && !seen.quoted {
+            let from = data.get(seen.without_quote..line).unwrap_or_default();
+            seen.quoted = contains(from, b'"');
+            seen.without_quote = line;
+        }
+        let found = match (seen.quoted, seen.line) {
+            (true, _) => self.quoted(data),
+            (false, Some(bytes)) => Some(Found::Record { bytes, lines: 1 }),
+            (false, None) => None,
+        };
+        let seen = &self.seen;
+        let bad = |reason| Found::Bad {
+            bytes: line,
+            lines: u64::from(seen.line.is_some()),
+            reason,
         };
         match found {
+            Some(Found::Record { bytes, .. }) if bytes > self.most => {
+                bad(Reason::TooLong(self.most))
+            }
             Some(found) => found,
-            None if data.len() > MAX_RECORD_BYTES => Found::Bad {
-                bytes: line,
-                lines: u64::from(whole.ends_with(b"\n")),
-                reason: "the record is longer than 16 MiB, or a quote is never closed",
-            },
+            None if data.len() > self.most => bad(match seen.line {
+                Some(line) if line <= self.most => Reason::OpenQuote,
+                _ => Reason::TooLong(self.most),
+            }),
             None if !last => Found::More,
-            None if self.is_open(data) => Found::Bad {
+            None if seen.quoted && seen.quotes == Quotes::Inside => Found::Bad {
                 bytes: line,
                 lines: 1,
-                reason: "a quote that opens in this record is never closed",
+                reason: Reason::OpenQuote,
             },
             None => Found::Record {
                 bytes: data.len(),
-                lines: 1 + data.iter().filter(|byte| **byte == b'\n').count() as u64,
+                lines: 1 + seen.lines,
             },
         }
     }
 
     /// The first CSV record of `data` if it is whole.
-    fn quoted(&self, data: &[u8]) -> Option<Found> {
-        let mut lines = 0;
-        let mut quotes = Quotes::default();
-        for (at, &byte) in data.iter().enumerate() {
-            lines += u64::from(byte == b'\n');
-            if quotes.step(byte, self.delimiter) {
+    fn quoted(&mut self, data: &[u8]) -> Option<Found> {
+        let seen = &mut self.seen;
+        for &byte in data.get(seen.scanned..).unwrap_or_default() {
+            seen.scanned += 1;
+            seen.lines += u64::from(byte == b'\n');
+            if seen.quotes.step(byte, self.delimiter) {
                 return Some(Found::Record {
-                    bytes: at + 1,
-                    lines,
+                    bytes: seen.scanned,
+                    lines: seen.lines,
                 });
             }
         }
         None
-    }
-
-    /// Whether `data` ends inside quotes.
-    fn is_open(&self, data: &[u8]) -> bool {
-        if self.format != Format::Csv {
-            return false;
-        }
-        let mut quotes = Quotes::default();
-        for &byte in data {
-            quotes.step(byte, self.delimiter);
-        }
-        matches!(quotes, Quotes::Inside)
     }
 }
 
@@ -156,8 +220,17 @@ pub(crate) fn trim_end_of_line(record: &[u8]) -> &[u8] {
     record.strip_suffix(b"\r").unwrap_or(record)
 }
 
+/// Whether a record without its end of line is none, but an empty line.
+pub(crate) fn is_blank(format: Format, record: &[u8]) -> bool {
+    match format {
+        // In CSV with a single column, spaces are a value.
+        Format::Csv => record.is_empty(),
+        _ => record.iter().all(u8::is_ascii_whitespace),
+    }
+}
+
 /// Length of the first line with its end, or of everything.
-fn line_length(mut data: &[u8]) -> usize {
+pub(crate) fn line_length(mut data: &[u8]) -> usize {
     // `BufRead` gives access to the standard library's fast byte search; a slice cannot fail to be read.
     data.skip_until(b'\n').unwrap_or(0)
 }
@@ -173,7 +246,7 @@ mod tests {
     use super::*;
 
     fn split(format: Format, text: &str) -> Vec<(String, u64)> {
-        let splitter = Splitter::new(format, b',');
+        let mut splitter = Splitter::new(format, b',', MAX_RECORD_BYTES);
         let (mut rest, mut line, mut found) = (text.as_bytes(), 1, vec![]);
         while !rest.is_empty() {
             let (bytes, lines, tag) = match splitter.first(rest, true) {
@@ -221,13 +294,108 @@ mod tests {
 
     #[test]
     fn an_unfinished_record_waits_for_more_bytes() {
-        let csv = Splitter::new(Format::Csv, b',');
-        for (splitter, data) in [
-            (Splitter::new(Format::Json, b','), "{\"a\""),
-            (csv, "a,b"),
-            (csv, "a,\"x\n"),
+        for (format, data, rest) in [
+            (Format::Json, "{\"a\"", ":\n\n"),
+            (Format::Csv, "a,b", "\n"),
+            (Format::Csv, "a,b", "\"\nd"),
+            (Format::Csv, "a,b", ",\"\n\"\nd"),
+            (Format::Csv, "a,\"x\n", "\n\"\nd"),
         ] {
+            let mut splitter = Splitter::new(format, b',', 100);
             assert_eq!(splitter.first(data.as_bytes(), false), Found::More);
+            assert_eq!(splitter.first(data.as_bytes(), false), Found::More);
+            let whole = format!("{data}{rest}");
+            let at_once = Splitter::new(format, b',', 100).first(whole.as_bytes(), false);
+            assert!(matches!(at_once, Found::Record { .. }), "{whole:?}");
+            assert_eq!(splitter.first(whole.as_bytes(), false), at_once);
+        }
+    }
+
+    #[test]
+    fn a_record_beyond_the_limit_is_bad_and_says_why() {
+        let long = "x".repeat(20);
+        for (format, data, last, bytes, lines, reason) in [
+            (
+                Format::Json,
+                long.clone(),
+                false,
+                20,
+                0,
+                Reason::TooLong(10),
+            ),
+            (
+                Format::Json,
+                format!("{long}\n{{}}\n"),
+                false,
+                21,
+                1,
+                Reason::TooLong(10),
+            ),
+            (Format::Csv, long.clone(), true, 20, 0, Reason::TooLong(10)),
+            (
+                Format::Csv,
+                format!("\"a\n{long}"),
+                false,
+                3,
+                1,
+                Reason::OpenQuote,
+            ),
+            (
+                Format::Csv,
+                format!("\"a\n{long}\"\n"),
+                false,
+                3,
+                1,
+                Reason::TooLong(10),
+            ),
+        ] {
+            let found = Splitter::new(format, b',', 10).first(data.as_bytes(), last);
+            let expected = Found::Bad {
+                bytes,
+                lines,
+                reason,
+            };
+            assert_eq!(found, expected, "{data:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn records_are_the_same_however_the_bytes_arrive(
+            text in "[a\",\n\r]{0,60}",
+            cuts in proptest::collection::vec(1usize..8, 0..30),
+            csv: bool,
+        ) {
+            let format = if csv { Format::Csv } else { Format::Json };
+            let mut splitter = Splitter::new(format, b',', MAX_RECORD_BYTES);
+            let (mut start, mut end, mut found) = (0, 0, vec![]);
+            let mut cuts = cuts.into_iter();
+            while start < text.len() {
+                let last = end == text.len();
+                let data = &text.as_bytes()[start..end];
+                let outcome = match data.is_empty() {
+                    true => Found::More,
+                    false => splitter.first(data, last),
+                };
+                match outcome {
+                    Found::More => {
+                        proptest::prop_assert!(!last);
+                        end = (end + cuts.next().unwrap_or(1)).min(text.len());
+                    }
+                    Found::Record { bytes, .. } | Found::Bad { bytes, .. } => {
+                        found.push(outcome);
+                        start += bytes;
+                    }
+                }
+            }
+            let mut at_once = Splitter::new(format, b',', MAX_RECORD_BYTES);
+            let mut rest = text.as_bytes();
+            for expected in found {
+                let outcome = at_once.first(rest, true);
+                proptest::prop_assert_eq!(outcome, expected);
+                let (Found::Record { bytes, .. } | Found::Bad { bytes, .. }) = outcome else { panic!() };
+                rest = &rest[bytes..];
+            }
         }
     }
 

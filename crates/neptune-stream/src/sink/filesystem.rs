@@ -1,6 +1,6 @@
 //! A directory of data files: each write adds some, or replaces all.
 //!
-//! The file names tell the epoch, `part-JOB-RUN-MICROBATCH-NUMBER.FORMAT`: a write that is run again gives its
+//! The file names tell the epoch, `part-JOB-RUN-MICROBATCH-NUMBER.FORMAT[.gz|.zst]`: a write that is run again gives its
 //! files the same names. The files of one write are numbered without gaps, so that what an earlier
 //! run of it left over is found by looking for the next number.
 
@@ -18,7 +18,7 @@ use neptune_exec::yielding::poll_yield;
 use parking_lot::Mutex;
 
 use crate::error::StreamError;
-use crate::format::{CsvOptions, Encoder, Format};
+use crate::format::{Encoder, WriteOptions};
 use crate::sink::temp::{TempFile, TempWriter, remove_leftovers, sync_directory};
 use crate::sink::{Epoch, Sink, Transaction, WriteMode};
 use crate::source::data_files;
@@ -31,28 +31,17 @@ pub(crate) const ENCODE_ROWS: usize = 1024;
 pub struct FilesystemSink {
     name: String,
     directory: PathBuf,
-    format: Format,
-    csv: CsvOptions,
-    sync: bool,
+    options: WriteOptions,
     swept: AtomicBool,
 }
 
 impl FilesystemSink {
-    /// A sink that writes files of `format` into `directory`; with `sync`, a committed write survives a crash of
-    /// the operating system.
-    pub fn new(
-        name: impl Into<String>,
-        directory: PathBuf,
-        format: Format,
-        csv: CsvOptions,
-        sync: bool,
-    ) -> Self {
+    /// A sink that writes files into `directory`.
+    pub fn new(name: impl Into<String>, directory: PathBuf, options: WriteOptions) -> Self {
         Self {
             name: name.into(),
             directory,
-            format,
-            csv,
-            sync,
+            options,
             swept: AtomicBool::new(false),
         }
     }
@@ -70,6 +59,7 @@ impl Sink for FilesystemSink {
         mode: WriteMode,
         schema: SchemaRef,
     ) -> Result<Box<dyn Transaction>, StreamError> {
+        self.options.check(&self.name, &schema)?;
         if !self.swept.swap(true, Ordering::Relaxed) {
             let (directory, stem) = (self.directory.clone(), job_stem(epoch));
             SpawnedTask::spawn_blocking(move || remove_leftovers(&directory, &stem))
@@ -79,9 +69,7 @@ impl Sink for FilesystemSink {
         Ok(Box::new(Write {
             stem: epoch_stem(epoch),
             directory: self.directory.clone(),
-            format: self.format,
-            csv: self.csv,
-            sync: self.sync,
+            options: self.options,
             mode,
             schema,
             staged: Mutex::default(),
@@ -120,9 +108,7 @@ fn plain(job: &str) -> String {
 struct Write {
     stem: String,
     directory: PathBuf,
-    format: Format,
-    csv: CsvOptions,
-    sync: bool,
+    options: WriteOptions,
     mode: WriteMode,
     schema: SchemaRef,
     /// Finished files that have rows, by partition.
@@ -136,9 +122,10 @@ impl Transaction for Write {
         partition: usize,
         mut rows: SendableRecordBatchStream,
     ) -> Result<u64, StreamError> {
-        let encoder = Encoder::new(self.format, self.csv, &self.schema)?;
+        let encoder = Encoder::new(&self.options, &self.schema)?;
         let stem = format!("{}-{partition}", self.stem);
-        let mut writer = TempWriter::new(self.directory.clone(), stem, encoder);
+        let compression = self.options.packing.of_new_files();
+        let mut writer = TempWriter::new(self.directory.clone(), stem, encoder, compression);
         let mut count = 0;
         while let Some(batch) = rows.try_next().await? {
             for start in (0..batch.num_rows()).step_by(ENCODE_ROWS) {
@@ -149,7 +136,7 @@ impl Transaction for Write {
             }
         }
         if count > 0 {
-            let file = writer.finish(self.sync).await?;
+            let file = writer.finish(self.options.sync, true).await?;
             self.staged.lock().push((partition, file));
         }
         Ok(count)
@@ -169,7 +156,8 @@ impl Write {
         let mut staged = self.staged.into_inner();
         staged.sort_by_key(|(partition, _)| *partition);
         let target = |number: usize| {
-            let name = format!("{}-{number:04}.{}", self.stem, self.format);
+            let packed = self.options.packing.of_new_files().ending();
+            let name = format!("{}-{number:04}.{}{packed}", self.stem, self.options.format);
             self.directory.join(name)
         };
         let old = match self.mode {
@@ -197,7 +185,7 @@ impl Write {
                 remove(&old.path)?;
             }
         }
-        if self.sync {
+        if self.options.sync {
             sync_directory(&self.directory)?;
         }
         Ok(())

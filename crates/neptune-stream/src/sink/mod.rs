@@ -71,6 +71,21 @@ pub trait Sink: fmt::Debug + Send + Sync {
         schema: SchemaRef,
     ) -> Result<Box<dyn Transaction>, StreamError>;
 
+    /// Begins a write whose rows take the place of those with the same values in the columns `keys`; `None` if the sink
+    /// can only add rows.
+    ///
+    /// # Errors
+    /// As [`Sink::begin`].
+    async fn begin_upsert(
+        &self,
+        epoch: &Epoch,
+        keys: &[usize],
+        schema: SchemaRef,
+    ) -> Result<Option<Box<dyn Transaction>>, StreamError> {
+        let _ = (epoch, keys, schema);
+        Ok(None)
+    }
+
     /// Writes one stream as a whole; gives the number of rows.
     ///
     /// # Errors

@@ -3,12 +3,12 @@
 //! Rows are staged in a temporary file beside it. Replacing is a rename. Appending copies the staged rows to the
 //! end; a log beside the file, `.NAME.writes`, tells where the last write of each job began and ended, so that
 //! half a write is cut off again, by the error handling or, after a crash, by the next write, and a
-//! write that is run again replaces itself.
+//! write that is run again replaces itself. In a packed file each write is a gzip member or zstd frame of its own.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::future::poll_fn;
-use std::io::{self, Seek, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Weak};
 
@@ -23,7 +23,7 @@ use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 
 use crate::error::StreamError;
-use crate::format::{CsvOptions, Encoder, Format};
+use crate::format::{Compression, Encoder, Format, WriteOptions, packed};
 use crate::sink::filesystem::ENCODE_ROWS;
 use crate::sink::temp::{TempFile, TempWriter, remove_leftovers, sync_directory};
 use crate::sink::{Epoch, Sink, Transaction, WriteMode};
@@ -39,28 +39,17 @@ pub struct SingleFileSink {
 struct Target {
     name: String,
     path: PathBuf,
-    format: Format,
-    csv: CsvOptions,
-    sync: bool,
+    options: WriteOptions,
 }
 
 impl SingleFileSink {
-    /// A sink that writes the file `path` in `format`; with `sync`, a committed write survives a crash of the
-    /// operating system.
-    pub fn new(
-        name: impl Into<String>,
-        path: PathBuf,
-        format: Format,
-        csv: CsvOptions,
-        sync: bool,
-    ) -> Self {
+    /// A sink that writes the file `path`.
+    pub fn new(name: impl Into<String>, path: PathBuf, options: WriteOptions) -> Self {
         Self {
             target: Target {
                 name: name.into(),
                 path,
-                format,
-                csv,
-                sync,
+                options,
             },
         }
     }
@@ -72,6 +61,15 @@ impl Target {
             Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
             _ => PathBuf::from("."),
         }
+    }
+
+    fn compression(&self) -> Compression {
+        self.options.packing.of(&self.path)
+    }
+
+    /// Whether rows can be put after others.
+    fn takes_more(&self) -> bool {
+        matches!(self.options.format, Format::Json | Format::Csv)
     }
 
     fn file_name(&self) -> String {
@@ -92,37 +90,41 @@ impl Sink for SingleFileSink {
         mode: WriteMode,
         schema: SchemaRef,
     ) -> Result<Box<dyn Transaction>, StreamError> {
+        self.target.options.check(&self.target.name, &schema)?;
         let target = self.target.clone();
         let refused = SpawnedTask::spawn_blocking(move || {
             remove_leftovers(&target.directory(), &target.file_name())?;
-            let appends = mode == WriteMode::Append && target.format == Format::Parquet;
-            Ok::<_, StreamError>(appends && target.path.exists())
+            match mode {
+                WriteMode::Append => refused(&target),
+                WriteMode::Overwrite => Ok(None),
+            }
         });
-        if refused.await.map_err(StreamError::lost)?? {
+        if let Some(help) = refused.await.map_err(StreamError::lost)?? {
             return Err(StreamError::Unsupported {
                 table: self.target.name.clone(),
                 what: "appended to",
-                help: "a Parquet file can only be written as a whole: use INSERT OVERWRITE, or \
-                       connector = 'filesystem' to add a file for each write"
-                    .to_owned(),
+                help,
             });
         }
-        // The head of a CSV file is written when it turns out that the file is new.
+        // The head of a file is written when it turns out that the file is new.
         let target = self.target.clone();
+        let (options, compression) = (target.options, target.compression());
         let encoder = match mode {
-            WriteMode::Overwrite => Encoder::new(target.format, target.csv, &schema)?,
-            WriteMode::Append => Encoder::headless(target.format, target.csv, &schema)?,
+            WriteMode::Overwrite => Encoder::new(&options, &schema)?,
+            WriteMode::Append => Encoder::headless(&options, &schema)?,
         };
         let mut head = Vec::new();
-        if mode == WriteMode::Append && target.format == Format::Csv {
+        if mode == WriteMode::Append && target.takes_more() {
             let empty = RecordBatch::new_empty(Arc::clone(&schema));
-            Encoder::new(target.format, target.csv, &schema)?.encode(&empty, &mut head)?;
+            Encoder::new(&options, &schema)?.encode(&empty, &mut head)?;
+            head = packed(compression, &head)?;
         }
-        let writer = TempWriter::new(target.directory(), target.file_name(), encoder);
+        let writer = TempWriter::new(target.directory(), target.file_name(), encoder, compression);
         Ok(Box::new(Write {
             target,
             epoch: epoch.clone(),
             mode,
+            schema,
             head,
             writer: tokio::sync::Mutex::new(writer),
         }))
@@ -133,6 +135,7 @@ struct Write {
     target: Target,
     epoch: Epoch,
     mode: WriteMode,
+    schema: SchemaRef,
     head: Vec<u8>,
     /// One file, so the partitions take turns.
     writer: tokio::sync::Mutex<TempWriter>,
@@ -159,15 +162,19 @@ impl Transaction for Write {
 
     async fn commit(self: Box<Self>) -> Result<(), StreamError> {
         let this = *self;
-        let staged = this.writer.into_inner().finish(this.target.sync).await?;
+        let (sync, whole) = (this.target.options.sync, this.mode == WriteMode::Overwrite);
+        let mut writer = this.writer.into_inner();
+        if whole && this.target.takes_more() {
+            // Without rows there would be no header, and rows appended later would lack it.
+            writer.write(&RecordBatch::new_empty(this.schema)).await?;
+        }
+        let staged = writer.finish(sync, whole).await?;
         let (target, epoch, mode, head) = (this.target, this.epoch, this.mode, this.head);
         SpawnedTask::spawn_blocking(move || {
             let lock = lock_for(&target.path);
             let _guard = lock.lock();
             match mode {
-                WriteMode::Append if target.format != Format::Parquet => {
-                    append(&target, &epoch, &head, &staged)
-                }
+                WriteMode::Append if target.takes_more() => append(&target, &epoch, &head, &staged),
                 _ => replace(&target, staged),
             }
         })
@@ -176,13 +183,46 @@ impl Transaction for Write {
     }
 }
 
+/// Why rows cannot be appended to what is there, if there is a reason.
+fn refused(target: &Target) -> Result<Option<String>, StreamError> {
+    let path = &target.path;
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(StreamError::io("read", path)(error)),
+    };
+    let format = target.options.format;
+    if !target.takes_more() {
+        return Ok(Some(format!(
+            "a file of format {format} can only be written as a whole: use INSERT OVERWRITE, or \
+             connector = 'filesystem' to add a file for each write"
+        )));
+    }
+    // Rows packed in one way after rows packed in another could not be read again.
+    let mut first = Vec::new();
+    file.take(4)
+        .read_to_end(&mut first)
+        .map_err(StreamError::io("read", path))?;
+    let packed_by_others = [Compression::Gzip, Compression::Zstd]
+        .into_iter()
+        .find(|other| *other != target.compression() && other.may_begin(&first));
+    // A crash may have left less than the beginning.
+    let fits = first.len() < 4 || target.compression().may_begin(&first);
+    Ok((!fits || packed_by_others.is_some()).then(|| {
+        format!(
+            "'{}' is not packed as option compression or its ending says; use INSERT OVERWRITE, or another file",
+            path.display()
+        )
+    }))
+}
+
 fn replace(target: &Target, staged: TempFile) -> Result<(), StreamError> {
     let log = log_path(target);
     if log.exists() {
         fs::remove_file(&log).map_err(StreamError::io("remove", &log))?;
     }
     staged.keep(&target.path)?;
-    if target.sync {
+    if target.options.sync {
         sync_directory(&target.directory())?;
     }
     Ok(())
@@ -261,7 +301,7 @@ fn append(
     };
     writes.insert(epoch.job.clone(), write.clone());
     write_log(target, &writes)?;
-    let copied = copy(&mut file, end, head, staged, target.sync);
+    let copied = copy(&mut file, end, head, staged, target.options.sync);
     match copied {
         Ok(end) => write.end = Some(end),
         Err(error) => {
@@ -313,7 +353,7 @@ fn write_log(target: &Target, writes: &BTreeMap<String, Written>) -> Result<(), 
     let write = || -> io::Result<()> {
         let mut file = File::create(&next)?;
         file.write_all(&text)?;
-        if target.sync {
+        if target.options.sync {
             file.sync_all()?;
         }
         fs::rename(&next, &path)

@@ -46,6 +46,20 @@ impl Sink for MemorySink {
             commit: move |batches| table.write(Some(epoch.clone()), mode, batches),
         }))
     }
+
+    async fn begin_upsert(
+        &self,
+        _: &Epoch,
+        keys: &[usize],
+        schema: SchemaRef,
+    ) -> Result<Option<Box<dyn Transaction>>, StreamError> {
+        self.table.set_schema(schema)?;
+        let (table, keys) = (Arc::clone(&self.table), keys.to_vec());
+        Ok(Some(Box::new(Collected {
+            staged: Mutex::default(),
+            commit: move |batches| table.upsert(&keys, batches),
+        })))
+    }
 }
 
 /// Publishes each write as a version of a [`SharedTable`].
@@ -82,6 +96,20 @@ impl Sink for SharedSink {
                 published.map(|_| ())
             },
         }))
+    }
+
+    async fn begin_upsert(
+        &self,
+        _: &Epoch,
+        keys: &[usize],
+        schema: SchemaRef,
+    ) -> Result<Option<Box<dyn Transaction>>, StreamError> {
+        self.table.set_schema(schema)?;
+        let (table, keys) = (Arc::clone(&self.table), keys.to_vec());
+        Ok(Some(Box::new(Collected {
+            staged: Mutex::default(),
+            commit: move |batches| table.upsert(&keys, batches).map(|_| ()),
+        })))
     }
 }
 

@@ -1,18 +1,22 @@
 //! Files under construction: hidden names, gone unless kept, written on the blocking pool.
 
 use std::fs::{self, File};
+use std::future::poll_fn;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::runtime::SpawnedTask;
+use neptune_exec::yielding::poll_yield;
 
 use crate::error::StreamError;
-use crate::format::Encoder;
+use crate::format::{Compression, Encoder, Packer};
 
 /// Encoded bytes that are worth a write.
 const WRITE_BYTES: usize = 256 << 10;
+/// Bytes packed between two yield points.
+const PACK_BYTES: usize = 16 << 10;
 
 /// The number of this process's next temporary file.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -132,28 +136,47 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<(), StreamError> {
         .map_err(StreamError::io("sync", directory))
 }
 
-/// Encodes batches into a [`TempFile`] that is created with the first bytes.
+/// Encodes and packs batches into a [`TempFile`] that is created with the first bytes.
 pub(crate) struct TempWriter {
     directory: PathBuf,
     stem: String,
     encoder: Encoder,
+    compression: Compression,
+    /// Made with the first bytes.
+    packer: Option<Packer>,
+    /// Encoded and not packed.
+    plain: Vec<u8>,
+    /// Packed and not written.
     buffer: Vec<u8>,
     file: Option<TempFile>,
 }
 
 impl TempWriter {
-    pub(crate) fn new(directory: PathBuf, stem: String, encoder: Encoder) -> Self {
+    pub(crate) fn new(
+        directory: PathBuf,
+        stem: String,
+        encoder: Encoder,
+        compression: Compression,
+    ) -> Self {
         Self {
             directory,
             stem,
             encoder,
+            compression,
+            packer: None,
+            plain: Vec::new(),
             buffer: Vec::new(),
             file: None,
         }
     }
 
     pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<(), StreamError> {
-        self.encoder.encode(batch, &mut self.buffer)?;
+        if self.compression == Compression::None {
+            self.encoder.encode(batch, &mut self.buffer)?;
+        } else {
+            self.encoder.encode(batch, &mut self.plain)?;
+            self.pack().await?;
+        }
         if self.buffer.len() < WRITE_BYTES {
             return Ok(());
         }
@@ -173,16 +196,45 @@ impl TempWriter {
         Ok(())
     }
 
-    /// Writes the end of the file.
-    pub(crate) async fn finish(self, sync: bool) -> Result<TempFile, StreamError> {
+    async fn pack(&mut self) -> Result<(), StreamError> {
+        if self.plain.is_empty() {
+            return Ok(());
+        }
+        let packer = match &mut self.packer {
+            Some(packer) => packer,
+            none => none.insert(Packer::new(self.compression)?),
+        };
+        for piece in self.plain.chunks(PACK_BYTES) {
+            poll_fn(poll_yield).await;
+            packer.pack(piece, &mut self.buffer)?;
+        }
+        self.plain.clear();
+        Ok(())
+    }
+
+    /// Writes the end of the file. With `whole`, a file without rows is a packed one too, not just an empty one.
+    pub(crate) async fn finish(mut self, sync: bool, whole: bool) -> Result<TempFile, StreamError> {
+        let mut end = Vec::new();
+        self.encoder.finish(&mut end)?;
+        if self.compression == Compression::None {
+            self.buffer.append(&mut end);
+        } else {
+            self.plain.append(&mut end);
+            self.pack().await?;
+            if let (None, true) = (&self.packer, whole) {
+                self.packer = Some(Packer::new(self.compression)?);
+            }
+            if let Some(packer) = self.packer.take() {
+                packer.finish(&mut self.buffer)?;
+            }
+        }
         let Self {
             directory,
             stem,
-            encoder,
-            mut buffer,
+            buffer,
             file,
+            ..
         } = self;
-        encoder.finish(&mut buffer)?;
         let finished = SpawnedTask::spawn_blocking(move || {
             let mut file = match file {
                 Some(file) => file,

@@ -242,17 +242,11 @@ mod tests {
     use datafusion::arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
-    use crate::format::{CsvOptions, Format, OnError};
+    use crate::format::{Format, ReadOptions};
 
     fn source(root: &std::path::Path) -> FileSource {
         let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, true)]));
-        let reader = FileReader::new(
-            "t",
-            schema,
-            Format::Json,
-            CsvOptions::default(),
-            OnError::Fail,
-        );
+        let reader = FileReader::new("t", schema, ReadOptions::new(Format::Json));
         let place = Place::Directory(root.to_owned());
         FileSource::new("t", place, false, Arc::new(reader.unwrap()))
     }

@@ -10,6 +10,7 @@ mod listing;
 mod nexmark;
 mod rate;
 mod scan;
+mod socket;
 mod table;
 
 use std::fmt;
@@ -35,6 +36,7 @@ pub use nexmark::{
     DEFAULT_EVENTS_PER_SECOND, DEFAULT_START_NANOS, NexmarkGenerator, NexmarkStart, NexmarkTable,
 };
 pub use rate::RateGenerator;
+pub use socket::{SocketOptions, SocketSource};
 pub use table::{StreamTable, StreamTableProvider};
 
 /// What a scan asks of a source; the same meaning as in [`datafusion::catalog::TableProvider::scan`].

@@ -31,6 +31,19 @@ pub(crate) enum Kind {
     },
     /// Holds rows until they are over.
     Hold { column: usize, bound: TimeBound },
+    /// Puts rows into envelopes that say what became of them.
+    Changelog {
+        /// None where rows never change.
+        keys: Option<Vec<usize>>,
+        bound: Option<(usize, TimeBound)>,
+    },
+    /// Holds rows until their session is over.
+    HoldSessions {
+        keys: Vec<usize>,
+        time: usize,
+        /// Nanoseconds.
+        gap: i64,
+    },
 }
 
 /// A stateful operator in a logical plan.
@@ -39,6 +52,8 @@ pub(crate) struct StatefulNode {
     pub(crate) kind: Kind,
     pub(crate) input: LogicalPlan,
     pub(crate) operator: Arc<Operator>,
+    /// The columns it gives.
+    pub(crate) schema: DFSchemaRef,
 }
 
 impl StatefulNode {
@@ -74,6 +89,8 @@ impl UserDefinedLogicalNodeCore for StatefulNode {
             Kind::Aggregate { .. } => "StatefulAggregate",
             Kind::FirstSeen { .. } => "FirstSeen",
             Kind::Hold { .. } => "HoldUntilOver",
+            Kind::HoldSessions { .. } => "HoldSessions",
+            Kind::Changelog { .. } => "Changelog",
         }
     }
 
@@ -82,7 +99,7 @@ impl UserDefinedLogicalNodeCore for StatefulNode {
     }
 
     fn schema(&self) -> &DFSchemaRef {
-        self.input.schema()
+        &self.schema
     }
 
     fn expressions(&self) -> Vec<Expr> {

@@ -13,8 +13,10 @@ use datafusion::physical_planner::{ExtensionPlanner, PhysicalPlanner};
 
 use super::aggregate::{Aggregation, Restore, Save};
 use super::bound::TimeBound;
+use super::changelog::Changelog;
 use super::first_seen::FirstSeen;
 use super::hold::Hold;
+use super::hold_sessions::HoldSessions;
 use super::join_node::StreamJoinNode;
 use super::late::DropLate;
 use super::node::{Kind, StatefulNode};
@@ -57,6 +59,15 @@ impl ExtensionPlanner for StatefulPlanner {
             }
             Kind::Hold { column, bound } => {
                 let step = Hold::new(operator, input.schema(), *column, *bound)?;
+                Arc::new(StepExec::new(Arc::new(step), input))
+            }
+            Kind::Changelog { keys, bound } => {
+                let step = Changelog::new(operator, input.schema(), keys.clone(), *bound)?;
+                Arc::new(StepExec::new(Arc::new(step), input))
+            }
+            Kind::HoldSessions { keys, time, gap } => {
+                let schema = input.schema();
+                let step = HoldSessions::new(operator, schema, keys.clone(), *time, *gap)?;
                 Arc::new(StepExec::new(Arc::new(step), input))
             }
         }))

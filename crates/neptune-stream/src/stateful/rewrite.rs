@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 use datafusion::common::tree_node::TreeNode;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Column, JoinType};
+use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::logical_expr::{Aggregate, Expr, Extension, Join, LogicalPlan, TableScan, Window};
 
 use super::bound::{TimeBound, bounds};
+use super::changelog::envelope;
 use super::join_node::{StreamJoinNode, times_of};
 use super::node::{Kind, StatefulNode};
 use super::operator::{Operator, Watermarks};
 use super::output::OutputMode;
 use crate::error::StreamError;
+use crate::window::SessionWindow;
 
 /// What a plan gives in one micro-batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,7 @@ pub(crate) struct Stateful {
 pub(crate) fn rewrite(
     plan: LogicalPlan,
     mode: OutputMode,
+    changelog: bool,
     is_stream: &dyn Fn(&TableScan) -> bool,
 ) -> Result<Stateful, StreamError> {
     let mut rewriter = Rewriter {
@@ -65,6 +68,10 @@ pub(crate) fn rewrite(
             "use output_mode = 'append'",
         ));
     }
+    let plan = match changelog {
+        true => rewriter.changelog(plan, &flow)?,
+        false => plan,
+    };
     Ok(Stateful {
         plan,
         flow,
@@ -122,12 +129,51 @@ impl Rewriter<'_> {
             }
             LogicalPlan::Window(window) => self.window(window, one(inputs)?, &flows),
             LogicalPlan::Join(join) => self.join(join, inputs, &flows),
+            LogicalPlan::Extension(extension)
+                if flows == [Flow::Rows] && extension.node.as_any().is::<SessionWindow>() =>
+            {
+                self.sessions(extension, one(inputs)?)
+            }
             plan => {
                 let flow = stateless(&plan, &flows)?;
                 let expressions = plan.expressions();
                 Ok((plan.with_new_exprs(expressions, inputs)?, flow))
             }
         }
+    }
+
+    fn changelog(&mut self, plan: LogicalPlan, flow: &Flow) -> Result<LogicalPlan, StreamError> {
+        let keys = match flow {
+            Flow::Changes { keys: Some(keys) } => Some(keys.clone()),
+            Flow::Changes { keys: None } => {
+                return Err(refused(
+                    "a changelog needs the GROUP BY keys among the columns written, to tell which row has changed",
+                    "add them to the SELECT list",
+                ));
+            }
+            Flow::Whole => {
+                return Err(refused(
+                    "a changelog tells of changes, and output mode 'complete' of none",
+                    "use output_mode = 'update'",
+                ));
+            }
+            Flow::Rows | Flow::Static => None,
+        };
+        let found = bounds(&plan)?;
+        let bound = keys.iter().flatten();
+        let bound = bound.filter_map(|key| Some((*key, (*found.get(*key)?)?)));
+        let bound = bound.min_by_key(|(_, bound)| bound.delay);
+        let timed: &[usize] = if bound.is_some() { &[0] } else { &[] };
+        let operator = self.operator("changelog".to_owned(), timed);
+        let schema = DFSchema::try_from(envelope(plan.schema().as_arrow()))?;
+        Ok(LogicalPlan::Extension(Extension {
+            node: Arc::new(StatefulNode {
+                kind: Kind::Changelog { keys, bound },
+                schema: Arc::new(schema),
+                input: plan,
+                operator,
+            }),
+        }))
     }
 
     fn reads_stream(&self, plan: &LogicalPlan) -> bool {
@@ -205,8 +251,10 @@ impl Rewriter<'_> {
             OutputMode::Append => return Err(never_final(outermost, &what)),
         };
         let timed = match &kind {
-            Kind::Aggregate { bound, .. } | Kind::FirstSeen { bound, .. } => bound.is_some(),
-            Kind::Hold { .. } => true,
+            Kind::Aggregate { bound, .. }
+            | Kind::FirstSeen { bound, .. }
+            | Kind::Changelog { bound, .. } => bound.is_some(),
+            Kind::Hold { .. } | Kind::HoldSessions { .. } => true,
         };
         let timed: &[usize] = if timed { &[0] } else { &[] };
         let operator = self.operator(what, timed);
@@ -250,6 +298,52 @@ impl Rewriter<'_> {
         let name = input.schema().field(column).name().clone();
         let operator = self.operator(format!("rows held until {name} is over"), &[0]);
         node(Kind::Hold { column, bound }, input, operator)
+    }
+
+    /// A session is complete when it is over: its rows come together.
+    fn sessions(
+        &mut self,
+        extension: Extension,
+        input: LogicalPlan,
+    ) -> Result<(LogicalPlan, Flow), StreamError> {
+        let plan = LogicalPlan::Extension(extension);
+        let LogicalPlan::Extension(extension) = &plan else {
+            return Err(refused(
+                "a session window has lost its shape",
+                "report this",
+            ));
+        };
+        let Some(sessions) = extension.node.as_any().downcast_ref::<SessionWindow>() else {
+            return Err(refused(
+                "a session window has lost its shape",
+                "report this",
+            ));
+        };
+        let found = bounds(&input)?;
+        let place = |expr: &Expr| column_of(expr, &input);
+        let keys: Option<Vec<usize>> = sessions.keys().iter().map(place).collect();
+        let time = place(sessions.time())
+            .filter(|time| found.get(*time).copied().flatten() == Some(TimeBound::EVENT_TIME));
+        let (Some(keys), Some(time)) = (keys, time) else {
+            return Err(refused(
+                "a session window over a stream is over only by its event time",
+                "declare the time column of session with WATERMARK FOR",
+            ));
+        };
+        let gap = sessions.gap_nanos();
+        let what = format!(
+            "sessions of [{}] with a gap of {gap} ns",
+            sessions
+                .keys()
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", ")
+        );
+        let operator = self.operator(what, &[0]);
+        let held = node(Kind::HoldSessions { keys, time, gap }, input, operator);
+        let expressions = plan.expressions();
+        Ok((plan.with_new_exprs(expressions, vec![held])?, Flow::Rows))
     }
 
     fn join(
@@ -358,6 +452,7 @@ fn one(inputs: Vec<LogicalPlan>) -> Result<LogicalPlan, StreamError> {
 fn node(kind: Kind, input: LogicalPlan, operator: Arc<Operator>) -> LogicalPlan {
     LogicalPlan::Extension(Extension {
         node: Arc::new(StatefulNode {
+            schema: Arc::clone(input.schema()),
             kind,
             input,
             operator,
@@ -418,6 +513,15 @@ fn column_of(expr: &Expr, input: &LogicalPlan) -> Option<usize> {
         Expr::Column(column) => index_of(column, input),
         Expr::Alias(alias) => column_of(&alias.expr, input),
         _ => None,
+    }
+}
+
+/// The column of an expression that has another value wherever the column has.
+fn key_column(expr: &Expr, input: &LogicalPlan) -> Option<usize> {
+    match expr {
+        Expr::Alias(alias) => key_column(&alias.expr, input),
+        Expr::Cast(cast) => key_column(&cast.expr, input),
+        other => column_of(other, input),
     }
 }
 
@@ -496,7 +600,7 @@ fn stateless(plan: &LogicalPlan, flows: &[Flow]) -> Result<Flow, StreamError> {
             Flow::Changes { keys: Some(keys) } => {
                 let input = &projection.input;
                 let column = |key: &usize| {
-                    let is_key = |expr: &Expr| column_of(expr, input) == Some(*key);
+                    let is_key = |expr: &Expr| key_column(expr, input) == Some(*key);
                     projection.expr.iter().position(is_key)
                 };
                 let keys = keys.iter().map(column).collect();

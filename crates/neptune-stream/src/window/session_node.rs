@@ -6,7 +6,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field};
+use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use datafusion::common::{DFSchema, DFSchemaRef, Result, internal_err, plan_err};
 use datafusion::logical_expr::{
     Expr, ExprSchemable, Extension, LogicalPlan, UserDefinedLogicalNodeCore,
@@ -103,6 +103,17 @@ impl SessionWindow {
     #[must_use]
     pub fn gap(&self) -> i64 {
         self.gap
+    }
+
+    /// The gap in nanoseconds; as long as can be if it is longer.
+    pub(crate) fn gap_nanos(&self) -> i64 {
+        let factor = match self.time_type.unit {
+            TimeUnit::Second => 1_000_000_000,
+            TimeUnit::Millisecond => 1_000_000,
+            TimeUnit::Microsecond => 1_000,
+            TimeUnit::Nanosecond => 1,
+        };
+        self.gap.saturating_mul(factor)
     }
 
     /// The name of the column with the windows, which is the last one.

@@ -21,11 +21,47 @@ fn wrong_declarations_are_refused_with_the_key_and_the_remedy() {
         (
             "filesytem",
             vec![],
-            "unknown connector 'filesytem'; the connectors are filesystem, single_file, rate, nexmark, console, memory, noop, shared; did you mean 'filesystem'?",
+            "unknown connector 'filesytem'; the connectors are filesystem, single_file, socket, rate, nexmark, console, memory, noop, shared; did you mean 'filesystem'?",
         ),
         ("postgres", vec![], "unknown connector 'postgres'"),
         ("kafka", vec![], "connector 'kafka' is not available yet"),
-        ("socket", vec![], "connector 'socket' is not available yet"),
+        ("socket", vec![], "connector 'socket' needs option 'host'"),
+        ("socket", vec![("host", "h")], "needs option 'port'"),
+        (
+            "socket",
+            vec![("host", "h"), ("port", "65536")],
+            "option 'port' = '65536': not a port",
+        ),
+        (
+            "socket",
+            vec![("host", "h"), ("port", "1")],
+            "needs option 'format': write format = 'json' or 'csv'",
+        ),
+        (
+            "socket",
+            vec![("host", "h"), ("port", "1"), ("format", "parquet")],
+            "option 'format' = 'parquet'",
+        ),
+        (
+            "socket",
+            vec![
+                ("host", "h"),
+                ("port", "1"),
+                ("format", "csv"),
+                ("header", "true"),
+            ],
+            "has no option 'header'",
+        ),
+        (
+            "socket",
+            vec![
+                ("host", "h"),
+                ("port", "1"),
+                ("format", "csv"),
+                ("type", "sink"),
+            ],
+            "option 'type' = 'sink'",
+        ),
         (
             "filesystem",
             vec![("path", "p")],
@@ -44,12 +80,12 @@ fn wrong_declarations_are_refused_with_the_key_and_the_remedy() {
         (
             "filesystem",
             files(&[("format", "jsn")]),
-            "unknown format 'jsn'; the formats are json, csv, parquet; did you mean 'json'?",
+            "unknown format 'jsn'; the formats are json, csv, parquet, avro; did you mean 'json'?",
         ),
         (
             "filesystem",
-            files(&[("format", "avro")]),
-            "format 'avro' is not available yet",
+            files(&[("format", "avro"), ("compression", "gzip")]),
+            "use one of 'auto', 'none', 'deflate', 'snappy', 'zstd'",
         ),
         (
             "filesystem",
@@ -81,6 +117,26 @@ fn wrong_declarations_are_refused_with_the_key_and_the_remedy() {
             "filesystem",
             files(&[("format", "parquet"), ("on_error", "skip")]),
             "has no option 'on_error'",
+        ),
+        (
+            "filesystem",
+            files(&[("compression", "lz4")]),
+            "option 'compression' = 'lz4': not a value it can have; use one of 'auto', 'none', 'gzip', 'zstd'",
+        ),
+        (
+            "filesystem",
+            files(&[("format", "parquet"), ("compression", "gzip")]),
+            "has no option 'compression'",
+        ),
+        (
+            "filesystem",
+            files(&[("max_record_bytes", "0")]),
+            "a whole number of at least 1",
+        ),
+        (
+            "single_file",
+            vec![("path", "p.txt.gz")],
+            "needs option 'format'",
         ),
         (
             "filesystem",
@@ -148,6 +204,10 @@ fn wrong_declarations_are_refused_with_the_key_and_the_remedy() {
 
 #[test]
 fn columns_must_fit_the_connector() {
+    let socket = [("host", "localhost"), ("port", "1"), ("format", "json")];
+    let error = table("socket", &[], &socket).unwrap_err().to_string();
+    assert!(error.contains("give CREATE TABLE a column list"), "{error}");
+
     let other = [("value", DataType::Int64)];
     let error = table("rate", &other, &[]).unwrap_err().to_string();
     assert!(
@@ -176,6 +236,7 @@ fn a_table_says_what_it_can_be_used_for_and_refuses_the_rest() {
     let (_dir, _, place) = scratch();
     let path = ("path", place.as_str());
     let json = ("format", "json");
+    let socket = [("host", "localhost"), ("port", "1"), json];
     for (connector, options, expected) in [
         ("filesystem", vec![path, json], [true, true, true, false]),
         (
@@ -194,6 +255,12 @@ fn a_table_says_what_it_can_be_used_for_and_refuses_the_rest() {
             [true, true, true, true],
         ),
         ("rate", vec![], [true, false, false, false]),
+        ("socket", socket.to_vec(), [true, false, false, false]),
+        (
+            "socket",
+            [socket.as_slice(), &[("bounded", "true")]].concat(),
+            [true, false, false, true],
+        ),
         ("rate", vec![("rows", "3")], [true, false, true, true]),
         ("console", vec![], [false, true, false, true]),
         ("noop", vec![], [false, true, false, true]),

@@ -4,11 +4,15 @@
 // The lints that forbid these make an exception only for functions marked as tests.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod avro;
 mod connectors;
 mod files;
 mod helpers;
 mod malformed;
 mod nexmark;
+mod packed;
 mod ranges;
+mod robustness;
 mod shared;
 mod sinks;
+mod socket;

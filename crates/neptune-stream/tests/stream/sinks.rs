@@ -31,7 +31,8 @@ fn readable(format: &str) -> Vec<(ConnectorTable, tempfile::TempDir, PathBuf)> {
     for connector in ["filesystem", "single_file", "memory", "shared"] {
         let (dir, path, place) = scratch();
         let file = path.join("out").to_str().unwrap().to_owned();
-        let options = match connector {
+        let (format, packed) = format.split_once('+').unwrap_or((format, ""));
+        let mut options = match connector {
             "filesystem" => vec![
                 ("path", place.as_str()),
                 ("format", format),
@@ -44,7 +45,10 @@ fn readable(format: &str) -> Vec<(ConnectorTable, tempfile::TempDir, PathBuf)> {
             ],
             _ => vec![],
         };
-        if connector == "single_file" && format == "parquet" {
+        if !packed.is_empty() && !options.is_empty() {
+            options.push(("compression", packed));
+        }
+        if connector == "single_file" && matches!(format, "parquet" | "avro") {
             continue;
         }
         let table = table(connector, &id_and_name(), &options).unwrap();
@@ -76,7 +80,7 @@ async fn put(
 
 #[tokio::test]
 async fn writes_add_up_and_one_run_again_replaces_itself() {
-    for format in ["json", "csv", "parquet"] {
+    for format in ["json", "csv", "parquet", "avro", "json+gzip", "csv+zstd"] {
         for (table, _dir, path) in readable(format) {
             let what = format!("{} {format}", table.connector());
             assert_eq!(put(&table, &epoch(0), Append, 0..10).await.unwrap(), 10);
@@ -108,7 +112,7 @@ async fn writes_add_up_and_one_run_again_replaces_itself() {
 
 #[tokio::test]
 async fn overwrite_replaces_what_was_there() {
-    for format in ["json", "csv", "parquet"] {
+    for format in ["json", "csv", "parquet", "avro", "json+gzip", "csv+zstd"] {
         for (table, _dir, path) in readable(format) {
             let what = format!("{} {format}", table.connector());
             put(&table, &epoch(0), Append, 0..10).await.unwrap();
@@ -138,7 +142,7 @@ async fn overwrite_replaces_what_was_there() {
 
 #[tokio::test]
 async fn a_failed_write_leaves_nothing() {
-    for format in ["json", "csv", "parquet"] {
+    for format in ["json", "csv", "parquet", "avro", "json+gzip", "csv+zstd"] {
         for (table, _dir, path) in readable(format) {
             let what = format!("{} {format}", table.connector());
             put(&table, &epoch(0), Append, 0..10).await.unwrap();
@@ -172,7 +176,7 @@ fn rendezvous() -> (mpsc::Sender<RecordBatch>, SendableRecordBatchStream) {
 
 #[tokio::test]
 async fn a_cancelled_write_leaves_nothing() {
-    for format in ["json", "parquet"] {
+    for format in ["json", "parquet", "avro", "json+zstd"] {
         for (table, _dir, path) in readable(format) {
             put(&table, &epoch(0), Append, 0..10).await.unwrap();
             let before = names(&path, true);
@@ -211,7 +215,7 @@ async fn wait_until(done: impl Fn() -> bool) {
 
 #[tokio::test]
 async fn partitions_are_staged_side_by_side_and_committed_together() {
-    for format in ["json", "csv", "parquet"] {
+    for format in ["json", "csv", "parquet", "avro", "json+gzip", "csv+zstd"] {
         for (table, _dir, path) in readable(format) {
             let what = format!("{} {format}", table.connector());
             for partitions in [4, 2] {
@@ -406,13 +410,77 @@ mod appended_file {
     }
 
     #[tokio::test]
-    async fn of_parquet_can_only_be_replaced() {
-        let (table, _dir, _file) = declare("parquet");
-        put(&table, &epoch(0), Append, 0..1).await.unwrap();
-        let error = put(&table, &epoch(1), Append, 1..2).await.unwrap_err();
-        assert!(error.to_string().contains("INSERT OVERWRITE"), "{error}");
-        put(&table, &epoch(1), Overwrite, 2..3).await.unwrap();
-        assert_eq!(content(&table).await, [2]);
+    async fn may_be_packed_and_grows_by_whole_members() {
+        use std::io::Read;
+
+        fn gzip(path: &Path) -> String {
+            let mut text = String::new();
+            let file = fs::File::open(path).unwrap();
+            let mut unpacked = flate2::read::MultiGzDecoder::new(file);
+            unpacked.read_to_string(&mut text).unwrap();
+            text
+        }
+        fn zstd(path: &Path) -> String {
+            let bytes = zstd::decode_all(fs::File::open(path).unwrap()).unwrap();
+            String::from_utf8(bytes).unwrap()
+        }
+
+        for (ending, unpack) in [("csv.gz", gzip as fn(&Path) -> String), ("csv.zst", zstd)] {
+            let (table, _dir, file) = declare(ending);
+            put(&table, &epoch(0), Append, 0..0).await.unwrap();
+            assert_eq!(unpack(&file), "id,name\n");
+            for _ in 0..2 {
+                put(&table, &epoch(1), Append, 0..1).await.unwrap();
+            }
+            let before = fs::metadata(&file).unwrap().len();
+            put(&table, &epoch(2), Append, 1..1).await.unwrap();
+            assert_eq!(
+                fs::metadata(&file).unwrap().len(),
+                before,
+                "no rows, no bytes"
+            );
+            put(&table, &epoch(3), Append, 1..2).await.unwrap();
+            assert_eq!(unpack(&file), "id,name\n0,n0\n1,n1\n");
+            assert_eq!(content(&table).await, [0, 1]);
+            put(&table, &epoch(4), Overwrite, 7..7).await.unwrap();
+            assert_eq!(unpack(&file), "id,name\n", "without rows it is packed too");
+            put(&table, &epoch(5), Append, 8..9).await.unwrap();
+            assert_eq!(content(&table).await, [8]);
+        }
+    }
+
+    #[tokio::test]
+    async fn packed_in_another_way_is_left_alone() {
+        for (ending, text) in [
+            ("json.gz", b"{\"id\": 1}\n".as_slice()),
+            ("json.zst", b"\x1f\x8b\x08\x00\x00"),
+            ("json", b"\x28\xb5\x2f\xfd\x00"),
+        ] {
+            let (table, _dir, file) = declare(ending);
+            fs::write(&file, text).unwrap();
+            let error = put(&table, &epoch(0), Append, 0..1).await.unwrap_err();
+            assert!(
+                matches!(&error, StreamError::Unsupported { help, .. } if help.contains("INSERT OVERWRITE")),
+                "{error}"
+            );
+            assert_eq!(fs::read(&file).unwrap(), text);
+            put(&table, &epoch(0), Overwrite, 0..1).await.unwrap();
+            assert_eq!(content(&table).await, [0]);
+        }
+    }
+
+    #[tokio::test]
+    async fn of_parquet_or_avro_can_only_be_replaced() {
+        for format in ["parquet", "avro"] {
+            let (table, _dir, _file) = declare(format);
+            put(&table, &epoch(0), Append, 0..1).await.unwrap();
+            let error = put(&table, &epoch(1), Append, 1..2).await.unwrap_err();
+            assert!(error.to_string().contains("INSERT OVERWRITE"), "{error}");
+            put(&table, &epoch(1), Overwrite, 2..3).await.unwrap();
+            assert_eq!(content(&table).await, [2]);
+            put(&table, &epoch(1), Overwrite, 3..3).await.unwrap();
+            assert_eq!(content(&table).await, [0; 0]);
+        }
     }
 }
 

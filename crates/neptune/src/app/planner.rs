@@ -14,7 +14,7 @@ use neptune_exec::JobSettings;
 use neptune_sched::Class;
 use neptune_stream::sink::WriteMode;
 use neptune_stream::window::resolve_windows;
-use neptune_stream::{StreamError, StreamQuery, StreamSpec};
+use neptune_stream::{OutputMode, StreamError, StreamQuery, StreamSpec};
 
 use super::RunOptions;
 use super::binding::{Bound, bind, is_stream};
@@ -304,7 +304,12 @@ impl<'a> Planner<'a> {
             pinned: bound.pinned,
             reads_tables: bound.reads_tables,
             sink,
-            mode: options.mode.unwrap_or_default(),
+            // A changelog tells of changes unless it is told otherwise.
+            mode: options.mode.unwrap_or(match table.is_changelog() {
+                true => OutputMode::Update,
+                false => OutputMode::Append,
+            }),
+            changelog: table.is_changelog(),
             trigger,
             limits: options.limits,
             idle_after: options.idle_after,
