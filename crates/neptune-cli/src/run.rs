@@ -107,7 +107,7 @@ pub(crate) fn run(args: &RunArgs) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            eprintln!("error: {error}");
+            tell(&format!("error: {error}"));
             if args.json {
                 // The fields of a summary, of an application that never began.
                 let summary = serde_json::json!({
@@ -183,6 +183,11 @@ fn try_run(args: &RunArgs) -> Result<bool, NeptuneError> {
 /// Prints a line to standard output; nothing can be done where nobody reads it.
 fn say(line: &str) {
     let _ = writeln!(std::io::stdout(), "{line}");
+}
+
+/// Prints a line to standard error; jobs go on where nobody reads it or the disk is full.
+fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
 }
 
 async fn watch_run(

@@ -8,6 +8,8 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use neptune::{JobReport, PolicyName, Summary};
 use parking_lot::Mutex;
 
+use super::tell;
+
 /// How often plain lines are written.
 const PLAIN_EVERY: Duration = Duration::from_secs(2);
 
@@ -65,7 +67,7 @@ impl Display {
         {
             inner.last_plain = Some(Instant::now());
             for report in reports {
-                eprintln!("{}", line(report));
+                tell(&line(report));
             }
         }
     }
@@ -80,7 +82,7 @@ impl Display {
                 || done == of
             {
                 inner.last_plain = Some(Instant::now());
-                eprintln!("generating events: {done} of {of}");
+                tell(&format!("generating events: {done} of {of}"));
             }
             return;
         }
@@ -104,7 +106,7 @@ impl Display {
             // Fails only where the terminal is gone.
             let _ = self.multi.println(text);
         } else {
-            eprintln!("{text}");
+            tell(text);
         }
     }
 
@@ -127,24 +129,24 @@ impl Display {
     pub(super) fn summary(&self, summary: &Summary, policy: PolicyName) {
         if !self.terminal {
             for report in &summary.jobs {
-                eprintln!("{}", line(report));
+                tell(&line(report));
             }
         }
         for report in &summary.jobs {
             if let Some(error) = &report.error {
-                eprintln!("error: job {}: {error}", report.name);
+                tell(&format!("error: job {}: {error}", report.name));
             }
         }
-        eprintln!(
+        tell(&format!(
             "{} after {:.1} s under policy {policy}",
             summary.status, summary.wall_s
-        );
+        ));
         for (name, value) in &summary.app {
             match value.as_f64() {
                 Some(number) if !value.is_u64() && !value.is_i64() => {
-                    eprintln!("  {name} {number:.4}")
+                    tell(&format!("  {name} {number:.4}"));
                 }
-                _ => eprintln!("  {name} {value}"),
+                _ => tell(&format!("  {name} {value}")),
             }
         }
     }

@@ -3,9 +3,12 @@
 // The lints that forbid these make an exception only for functions marked as tests.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod checkpoints;
 mod ends;
 mod files;
 mod history;
+mod input;
+mod kills;
 mod refusals;
 mod stateful;
 mod summaries;

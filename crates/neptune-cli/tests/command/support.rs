@@ -96,9 +96,22 @@ impl Scene {
 
     /// Starts the command with these arguments.
     pub(crate) fn command(&self, args: &[&str]) -> Running {
+        self.spawn(Command::new(env!("CARGO_BIN_EXE_neptune")).args(args))
+    }
+
+    /// Starts `sql` as `app.sql` in a process whose files may not grow beyond so many blocks of 512 bytes.
+    pub(crate) fn start_limited(&self, sql: &str, blocks: u32, args: &[&str]) -> Running {
+        self.file("app.sql", sql);
+        // A write beyond the limit is an error, and not the end of the process.
+        let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$0\" run app.sql \"$@\"");
+        let mut shell = Command::new("/bin/sh");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_neptune")]);
+        self.spawn(shell.args(args))
+    }
+
+    fn spawn(&self, command: &mut Command) -> Running {
         let (stdout, stderr) = (self.path(".stdout"), self.path(".stderr"));
-        let child = Command::new(env!("CARGO_BIN_EXE_neptune"))
-            .args(args)
+        let child = command
             .current_dir(self.dir.path())
             .env_remove("RUST_LOG")
             .stdout(File::create(&stdout).unwrap())
@@ -140,6 +153,19 @@ impl Running {
         }
     }
 
+    /// Waits until `holds`, which the process brings about; true if it ends before.
+    pub(crate) fn has_ended_before(&mut self, holds: impl Fn() -> bool) -> bool {
+        let begun = Instant::now();
+        while !holds() {
+            if self.child.try_wait().unwrap().is_some() {
+                return true;
+            }
+            assert!(begun.elapsed() < LIMIT, "never: {:?}", self.output(None));
+            std::thread::sleep(LOOK / 5);
+        }
+        false
+    }
+
     /// Waits for its end.
     pub(crate) fn wait(mut self) -> Ran {
         let begun = Instant::now();
@@ -154,6 +180,19 @@ impl Running {
             }
             std::thread::sleep(LOOK);
         }
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Ends it at once, wherever it is; gives what it left if it had ended by itself.
+    pub(crate) fn kill(mut self) -> Option<Ran> {
+        // Fails where it has ended.
+        let _ = self.child.kill();
+        let code = self.child.wait().unwrap().code();
+        code.map(|code| self.output(Some(code)))
     }
 
     fn output(&self, code: Option<i32>) -> Ran {

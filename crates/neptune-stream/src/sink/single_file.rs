@@ -263,12 +263,22 @@ fn append(
             file.set_len(end).map_err(failed("cut"))?;
         }
     }
-    let again = writes.get(&epoch.job).filter(|write| {
+    let before = writes.get(&epoch.job).filter(|write| {
         // A file that is shorter than it was has been replaced by somebody else.
-        (write.run, write.micro_batch) == (epoch.run, epoch.micro_batch)
-            && write.end.is_some_and(|after| after <= end)
+        write.run == epoch.run && write.end.is_some_and(|after| after <= end)
     });
-    if let Some(write) = again {
+    if let Some(later) = before.filter(|write| write.micro_batch > epoch.micro_batch) {
+        return Err(StreamError::Sink {
+            name: target.name.clone(),
+            reason: format!(
+                "{epoch} cannot be written: '{}' already has the job's micro-batch {}, as if its checkpoint had been set \
+                 back; bring the newer checkpoint back, or begin with a new one and a new file",
+                path.display(),
+                later.micro_batch
+            ),
+        });
+    }
+    if let Some(write) = before.filter(|write| write.micro_batch == epoch.micro_batch) {
         if write.end != Some(end) {
             return Err(StreamError::Sink {
                 name: target.name.clone(),

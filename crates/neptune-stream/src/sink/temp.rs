@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::future::poll_fn;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -18,6 +18,9 @@ const WRITE_BYTES: usize = 256 << 10;
 /// Bytes packed between two yield points.
 const PACK_BYTES: usize = 16 << 10;
 
+/// The number of this process's next temporary file.
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
 /// A file that is removed when it is dropped, unless it was renamed to its final name.
 ///
 /// The operations on the blocking pool take the file with them and bring it back; when the task that waits for
@@ -31,16 +34,22 @@ pub(crate) struct TempFile {
 impl TempFile {
     /// Creates `directory/.{stem}.{process}-{number}.tmp`, the directory too.
     fn create(directory: &Path, stem: &str) -> Result<Self, StreamError> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
         fs::create_dir_all(directory).map_err(StreamError::io("create", directory))?;
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let process = std::process::id();
-        let path = directory.join(format!(".{stem}.{process}-{number}.tmp"));
-        let file = File::create_new(&path).map_err(StreamError::io("create", &path))?;
-        Ok(Self {
-            path,
-            file: Some(file),
-        })
+        loop {
+            let number = NEXT.fetch_add(1, Ordering::Relaxed);
+            let path = directory.join(format!(".{stem}.{process}-{number}.tmp"));
+            match File::create_new(&path) {
+                // Of an earlier process that had the same id, as the first one of a container has each time.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                created => {
+                    return Ok(Self {
+                        file: Some(created.map_err(StreamError::io("create", &path))?),
+                        path,
+                    });
+                }
+            }
+        }
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), StreamError> {
@@ -86,12 +95,13 @@ impl Drop for TempFile {
 pub(crate) fn remove_leftovers(directory: &Path, stem: &str) -> Result<(), StreamError> {
     let entries = match fs::read_dir(directory) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(StreamError::io("list", directory)(error)),
     };
     for entry in entries {
         let entry = entry.map_err(StreamError::io("list", directory))?;
-        if owner(&entry.file_name().to_string_lossy(), stem).is_some_and(|pid| !is_alive(pid)) {
+        let owner = owner(&entry.file_name().to_string_lossy(), stem);
+        if owner.is_some_and(|(process, number)| !is_in_use(process, number)) {
             let path = entry.path();
             fs::remove_file(&path).map_err(StreamError::io("remove", &path))?;
         }
@@ -99,19 +109,24 @@ pub(crate) fn remove_leftovers(directory: &Path, stem: &str) -> Result<(), Strea
     Ok(())
 }
 
-/// The process that created the temporary file `name`, if the file's stem begins with `stem`.
-fn owner(name: &str, stem: &str) -> Option<u32> {
-    let (name, _number) = name
+/// The process that created the temporary file `name`, and its number, if the file's stem begins with `stem`.
+fn owner(name: &str, stem: &str) -> Option<(u32, u64)> {
+    let (name, number) = name
         .strip_prefix('.')
         .filter(|name| name.starts_with(stem))?
         .strip_suffix(".tmp")?
         .rsplit_once('-')?;
-    name.rsplit_once('.')?.1.parse().ok()
+    let process = name.rsplit_once('.')?.1;
+    Some((process.parse().ok()?, number.parse().ok()?))
 }
 
-/// Whether a process may still be writing. Without `/proc` only this one is known.
-fn is_alive(pid: u32) -> bool {
-    pid == std::process::id() || Path::new("/proc").join(pid.to_string()).exists()
+/// Whether a process may still be writing its temporary file with this number. Without `/proc` only this process is known.
+fn is_in_use(process: u32, number: u64) -> bool {
+    if process == std::process::id() {
+        // A number that is still to come was given by an earlier process that had the same id.
+        return number < NEXT.load(Ordering::Relaxed);
+    }
+    Path::new("/proc").join(process.to_string()).exists()
 }
 
 /// Makes the names in `directory` durable.
@@ -230,5 +245,35 @@ impl TempWriter {
             Ok(file)
         });
         finished.await.map_err(StreamError::lost)?
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_an_earlier_process_with_the_same_id_are_in_nobodys_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        let name = |number: u64| format!(".part-j-0.{}-{number}.tmp", std::process::id());
+        let ours = TempFile::create(root, "part-j-0").unwrap();
+        // Other tests of this process take numbers too, but not so many.
+        let next = NEXT.load(Ordering::Relaxed);
+        let left: Vec<PathBuf> = (next..next + 50)
+            .map(|number| root.join(name(number)))
+            .collect();
+        for path in &left {
+            fs::write(path, "half").unwrap();
+        }
+        let new = TempFile::create(root, "part-j-0").unwrap();
+        assert_eq!(fs::read(&new.path).unwrap(), b"");
+        assert!(!left.contains(&new.path) && left.iter().all(|path| path.exists()));
+        drop(new);
+
+        let (later, far) = (NEXT.load(Ordering::Relaxed), root.join(name(u64::MAX)));
+        fs::write(&far, "half").unwrap();
+        remove_leftovers(root, "part-j-").unwrap();
+        assert!(ours.path.exists() && later > next && !far.exists());
     }
 }

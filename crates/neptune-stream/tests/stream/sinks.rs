@@ -348,6 +348,27 @@ mod appended_file {
     }
 
     #[tokio::test]
+    async fn refuses_a_job_that_was_set_back() {
+        let (table, _dir, _file) = declare("json");
+        for (number, id) in [(0, 0), (1, 1), (2, 2)] {
+            put(&table, &epoch(number), Append, id..id + 1)
+                .await
+                .unwrap();
+        }
+        let error = put(&table, &epoch(1), Append, 1..2).await.unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("already has the job's micro-batch 2"),
+            "{text}"
+        );
+        assert_eq!(content(&table).await, [0, 1, 2]);
+        // One that begins anew has nothing to do with that.
+        let anew = Epoch { run: 2, ..epoch(0) };
+        put(&table, &anew, Append, 3..4).await.unwrap();
+        assert_eq!(content(&table).await, [0, 1, 2, 3]);
+    }
+
+    #[tokio::test]
     async fn of_two_jobs_refuses_to_write_again_in_the_middle() {
         let (table, _dir, file) = declare("json");
         let other = Epoch {

@@ -12,6 +12,7 @@ async fn each_case_as_batch(names_time: bool) {
         // What is left in the end, so that there are no changes to tell of.
         format: "json",
         names_time,
+        parts: None,
     };
     for case in CASES {
         let output = directory.path().join(format!("{}.json", case.name));

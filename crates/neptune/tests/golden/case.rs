@@ -1,5 +1,6 @@
 //! The cases, their scripts, and what their outputs are compared with.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,15 +16,21 @@ pub(crate) struct Case {
     watermark: &'static str,
     /// Its expected output is a changelog: rows in envelopes that say what became of them.
     pub(crate) changelog: bool,
+    /// The column whose values tell the rows that a stream job gives again, changed; none if it gives each row once.
+    pub(crate) key: Option<&'static str>,
 }
 
 macro_rules! case {
     ($name:literal, $watermark:literal, $changelog:literal) => {
+        case!($name, $watermark, $changelog, None)
+    };
+    ($name:literal, $watermark:literal, $changelog:literal, $key:expr) => {
         Case {
             name: $name,
             script: include_str!(concat!("cases/", $name, ".sql")),
             watermark: $watermark,
             changelog: $changelog,
+            key: $key,
         }
     };
 }
@@ -46,7 +53,7 @@ pub(crate) const CASES: [Case; 7] = [
         "timestamp - INTERVAL '1 minute'",
         false
     ),
-    case!("grouped_aggregates", "timestamp", true),
+    case!("grouped_aggregates", "timestamp", true, Some("counter_mod")),
     case!("updating_inner_join", "timestamp", true),
 ];
 
@@ -58,6 +65,8 @@ pub(crate) struct Way<'a> {
     pub(crate) format: &'a str,
     /// Whether windows name their time column; otherwise it is found by its `WATERMARK FOR`.
     pub(crate) names_time: bool,
+    /// A directory with the inputs cut into many files, to be read instead of the whole ones.
+    pub(crate) parts: Option<&'a Path>,
 }
 
 impl Case {
@@ -67,12 +76,26 @@ impl Case {
             "timestamp" => ", WATERMARK FOR timestamp".to_owned(),
             expression => format!(", WATERMARK FOR timestamp AS {expression}"),
         };
-        let inputs = golden.join("inputs");
-        let (inputs, output) = (inputs.to_string_lossy(), output.to_string_lossy());
+        let input = |name: &str| match way.parts {
+            None => {
+                let file = golden.join("inputs").join(format!("{name}.json"));
+                format!("connector = 'single_file', path = '{}'", file.display())
+            }
+            Some(parts) => {
+                let directory = parts.join(name);
+                format!(
+                    "connector = 'filesystem', bounded = true, path = '{}'",
+                    directory.display()
+                )
+            }
+        };
+        let (cars, impulse) = (input("cars"), input("impulse"));
+        let output = output.to_string_lossy();
         let parts = [
             ("{watermark}", if way.names_time { "" } else { &watermark }),
             ("{time}", if way.names_time { "timestamp, " } else { "" }),
-            ("{inputs}", &inputs),
+            ("{cars}", &cars),
+            ("{impulse}", &impulse),
             ("{output}", &output),
             ("{format}", way.format),
             ("{job}", way.job),
@@ -90,6 +113,20 @@ impl Case {
             true => merged(&lines),
             false => sorted(lines.iter()),
         }
+    }
+}
+
+impl Case {
+    /// The rows that are there after all that a stream job gave, sorted.
+    pub(crate) fn left(&self, given: &[Map<String, Value>]) -> Vec<String> {
+        let Some(key) = self.key else {
+            return sorted(given.iter());
+        };
+        let last: BTreeMap<String, &Map<String, Value>> = given
+            .iter()
+            .map(|row| (row[key].to_string(), row))
+            .collect();
+        sorted(last.into_values())
     }
 }
 
@@ -154,7 +191,14 @@ pub(crate) fn merged(changes: &[Map<String, Value>]) -> Vec<String> {
 
 /// Runs a script to its end in a session of its own.
 pub(crate) async fn run(script: &str) -> Summary {
-    let session = Session::builder().slots(2).build().unwrap();
+    let (_session, application) = load(script, 2).await;
+    let (_stop, stopped) = watch::channel(false);
+    application.run(stopped).await
+}
+
+/// A script in a session of its own.
+pub(crate) async fn load(script: &str, slots: usize) -> (Session, Application) {
+    let session = Session::builder().slots(slots).build().unwrap();
     let options = RunOptions {
         scale: 1.0,
         notify: Arc::new(|_, _| {}),
@@ -163,6 +207,5 @@ pub(crate) async fn run(script: &str) -> Summary {
     };
     let application = Application::load(&session, "case.sql", script, options).await;
     let application = application.unwrap_or_else(|error| panic!("{error}"));
-    let (_stop, stopped) = watch::channel(false);
-    application.run(stopped).await
+    (session, application)
 }

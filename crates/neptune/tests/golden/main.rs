@@ -8,3 +8,5 @@
 
 mod batch;
 mod case;
+mod parts;
+mod stream;

@@ -1,6 +1,6 @@
 -- Aggregates that each new row changes.
 CREATE TABLE impulse (timestamp TIMESTAMP, counter BIGINT, subtask_index BIGINT{watermark})
-WITH (connector = 'single_file', path = '{inputs}/impulse.json', format = 'json', type = 'source');
+WITH ({impulse}, format = 'json', type = 'source');
 
 CREATE TABLE output (counter_mod BIGINT, min BIGINT, max BIGINT, sum BIGINT, count BIGINT, avg DOUBLE)
 WITH (connector = 'single_file', path = '{output}', format = '{format}', type = 'sink');

@@ -1,6 +1,6 @@
 -- How many events of each type there were in each hour.
 CREATE TABLE cars (timestamp TIMESTAMP, driver_id BIGINT, event_type TEXT, location TEXT{watermark})
-WITH (connector = 'single_file', path = '{inputs}/cars.json', format = 'json', type = 'source');
+WITH ({cars}, format = 'json', type = 'source');
 
 CREATE TABLE output (event_type TEXT, hour TIMESTAMP, count BIGINT)
 WITH (connector = 'single_file', path = '{output}', format = '{format}', type = 'sink');

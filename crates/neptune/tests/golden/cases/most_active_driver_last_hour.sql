@@ -1,6 +1,6 @@
 -- Each minute, the driver with the most events in the hour before.
 CREATE TABLE cars (timestamp TIMESTAMP, driver_id BIGINT, event_type TEXT, location TEXT{watermark})
-WITH (connector = 'single_file', path = '{inputs}/cars.json', format = 'json', type = 'source');
+WITH ({cars}, format = 'json', type = 'source');
 
 CREATE TABLE output (start TIMESTAMP, "end" TIMESTAMP, driver_id BIGINT, count BIGINT, row_number BIGINT)
 WITH (connector = 'single_file', path = '{output}', format = '{format}', type = 'sink');

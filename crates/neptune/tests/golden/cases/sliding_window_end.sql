@@ -1,6 +1,6 @@
 -- Windows of ten seconds, one every two.
 CREATE TABLE impulse (timestamp TIMESTAMP, counter BIGINT, subtask_index BIGINT{watermark})
-WITH (connector = 'single_file', path = '{inputs}/impulse.json', format = 'json', type = 'source');
+WITH ({impulse}, format = 'json', type = 'source');
 
 CREATE TABLE output (count BIGINT, min BIGINT, max BIGINT, start TIMESTAMP, "end" TIMESTAMP)
 WITH (connector = 'single_file', path = '{output}', format = '{format}', type = 'sink');

@@ -1,6 +1,6 @@
 -- How many events there were in each hour, through a view; the watermark has no delay.
 CREATE TABLE cars (timestamp TIMESTAMP, driver_id BIGINT, event_type TEXT, location TEXT{watermark})
-WITH (connector = 'single_file', path = '{inputs}/cars.json', format = 'json', type = 'source');
+WITH ({cars}, format = 'json', type = 'source');
 
 CREATE TABLE output (timestamp TIMESTAMP, count BIGINT)
 WITH (connector = 'single_file', path = '{output}', format = '{format}', type = 'sink');

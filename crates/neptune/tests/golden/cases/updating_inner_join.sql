@@ -1,6 +1,6 @@
 -- A stream joined to a part of itself, without bounds in time.
 CREATE TABLE impulse (timestamp TIMESTAMP, counter BIGINT, subtask_index BIGINT{watermark})
-WITH (connector = 'single_file', path = '{inputs}/impulse.json', format = 'json', type = 'source');
+WITH ({impulse}, format = 'json', type = 'source');
 
 CREATE TABLE output (left_count BIGINT, right_count BIGINT)
 WITH (connector = 'single_file', path = '{output}', format = '{format}', type = 'sink');

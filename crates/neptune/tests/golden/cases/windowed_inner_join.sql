@@ -1,6 +1,6 @@
 -- Per hour, how many drivers dropped somebody off and how many picked somebody up.
 CREATE TABLE cars (timestamp TIMESTAMP, driver_id BIGINT, event_type TEXT, location TEXT{watermark})
-WITH (connector = 'single_file', path = '{inputs}/cars.json', format = 'json', type = 'source');
+WITH ({cars}, format = 'json', type = 'source');
 
 CREATE TABLE output (hour TIMESTAMP, drivers BIGINT, pickups BIGINT)
 WITH (connector = 'single_file', path = '{output}', format = '{format}', type = 'sink');
