@@ -466,6 +466,17 @@ fn beside_table(
         }
         JoinType::Full => false,
     };
+    let is_semi = !matches!(
+        kind,
+        JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full
+    );
+    if !kept && is_semi {
+        return Err(refused(
+            "EXISTS, IN and their negations over a stream choose rows of a table by one micro-batch only, and would give them \
+             anew with every one",
+            "select from the stream: SELECT DISTINCT … FROM the stream JOIN the table",
+        ));
+    }
     if !kept {
         return Err(refused(
             "an outer join that keeps the rows of a table which no row of the stream has matched would give them anew \
@@ -473,7 +484,6 @@ fn beside_table(
             "keep the rows of the stream only: LEFT JOIN with the stream on the left",
         ));
     }
-    let is_semi = !matches!(kind, JoinType::Inner | JoinType::Left | JoinType::Right);
     let moved = |keys: &Vec<usize>| match is_semi {
         true => keys.clone(),
         false => keys.iter().map(|key| key + offset).collect(),
