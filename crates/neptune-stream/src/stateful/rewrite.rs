@@ -12,7 +12,7 @@ use datafusion::common::{Column, JoinType};
 use datafusion::logical_expr::{Aggregate, Expr, Extension, Join, LogicalPlan, TableScan, Window};
 
 use super::bound::{TimeBound, bounds};
-use super::join_node::{StreamJoinNode, times_of};
+use super::join_node::{SideTimes, StreamJoinNode, times_of};
 use super::node::{Kind, StatefulNode};
 use super::operator::{Operator, Watermarks};
 use super::output::OutputMode;
@@ -153,10 +153,11 @@ impl Rewriter<'_> {
         }
     }
 
-    fn operator(&mut self, what: String, timed: &'static [usize]) -> Arc<Operator> {
+    /// `timed` are the tables whose keys begin with a time, `keyed` says which.
+    fn operator(&mut self, what: String, timed: &'static [usize], keyed: String) -> Arc<Operator> {
         let number = self.operators.len() as u32;
         let watermarks = Arc::clone(&self.watermarks);
-        let operator = Arc::new(Operator::new(number, what, watermarks, timed));
+        let operator = Arc::new(Operator::new(number, what, keyed, watermarks, timed));
         self.operators.push(Arc::clone(&operator));
         operator
     }
@@ -204,12 +205,12 @@ impl Rewriter<'_> {
             OutputMode::Append if bound.is_some() => (Kind::Aggregate { mode, bound }, Flow::Rows),
             OutputMode::Append => return Err(never_final(outermost, &what)),
         };
-        let timed = match &kind {
-            Kind::Aggregate { bound, .. } | Kind::FirstSeen { bound, .. } => bound.is_some(),
-            Kind::Hold { .. } => true,
+        let bound = match kind {
+            Kind::Aggregate { bound, .. } | Kind::FirstSeen { bound, .. } => bound,
+            Kind::Hold { column, bound } => Some((column, bound)),
         };
-        let timed: &[usize] = if timed { &[0] } else { &[] };
-        let operator = self.operator(what, timed);
+        let timed: &[usize] = if bound.is_some() { &[0] } else { &[] };
+        let operator = self.operator(what, timed, over_by(bound));
         Ok((node(kind, plan, operator), flow))
     }
 
@@ -248,7 +249,11 @@ impl Rewriter<'_> {
 
     fn hold(&mut self, input: LogicalPlan, column: usize, bound: TimeBound) -> LogicalPlan {
         let name = input.schema().field(column).name().clone();
-        let operator = self.operator(format!("rows held until {name} is over"), &[0]);
+        let operator = self.operator(
+            format!("rows held until {name} is over"),
+            &[0],
+            over_by(Some((column, bound))),
+        );
         node(Kind::Hold { column, bound }, input, operator)
     }
 
@@ -331,11 +336,24 @@ impl Rewriter<'_> {
         conditions.extend(join.filter.iter().map(ToString::to_string));
         let what = format!("{} join on {}", join.join_type, conditions.join(" AND "));
         // The indexes by time of both sides.
-        let operator = self.operator(what, &[0, 2]);
+        let kept = |side: &SideTimes| match &side.kept_until {
+            Some((time, bound)) => format!("kept until {} ns after {time}", bound.delay),
+            None => "kept".to_owned(),
+        };
+        let keyed = times.iter().map(kept).collect::<Vec<_>>().join(" and ");
+        let operator = self.operator(what, &[0, 2], keyed);
         let plan = LogicalPlan::Extension(Extension {
             node: Arc::new(StreamJoinNode::new(join, operator, times)),
         });
         Ok((plan, Flow::Rows))
+    }
+}
+
+/// The time in a key.
+fn over_by(bound: Option<(usize, TimeBound)>) -> String {
+    match bound {
+        Some((column, bound)) => format!("over {} ns after column {}", bound.delay, column + 1),
+        None => "never over".to_owned(),
     }
 }
 

@@ -24,7 +24,7 @@ impl Random {
     }
 }
 
-/// Rows come up to so many seconds later than others of the same time.
+/// Rows come at most so many seconds later than others of the same time.
 pub(crate) const DISORDER: u64 = 20;
 
 /// Seconds from the first row to the last.
@@ -51,9 +51,9 @@ pub(crate) fn write(random: &mut Random, directory: &Path, count: u64) {
 
 /// When a row comes, and what it is.
 fn row(random: &mut Random, id: u64) -> (u64, Value) {
-    // Whole seconds, and few of them, so that times are equal now and then.
-    let second = random.below(SPAN / 2) * 2;
-    let arrival = second + random.below(DISORDER);
+    // Half seconds, and few of them, so that times are equal now and then.
+    let half = random.below(SPAN * 2);
+    let arrival = half + random.below(DISORDER * 2 + 1);
     let k = match random.below(5) {
         0 => Value::Null,
         n => json!(["ä", "b", "bb", ""][n as usize - 1]),
@@ -63,7 +63,12 @@ fn row(random: &mut Random, id: u64) -> (u64, Value) {
         _ => json!(random.below(12)),
     };
     let tags: Vec<u64> = (0..random.below(4)).collect();
-    let ts = format!("2024-01-01T00:{:02}:{:02}", second / 60, second % 60);
+    let (second, millis) = (half / 2, half % 2 * 500);
+    let ts = format!(
+        "2024-01-01T00:{:02}:{:02}.{millis:03}",
+        second / 60,
+        second % 60
+    );
     (
         arrival,
         json!({"id": id, "ts": ts, "k": k, "v": v, "tags": tags}),

@@ -65,6 +65,18 @@ pub(crate) const APPEND: &[(&str, &str)] = &[
         "SELECT ts, count(*) AS n FROM a GROUP BY ts",
     ),
     (
+        "days",
+        "SELECT CAST(ts AS DATE) AS day, k, count(*) AS n FROM a GROUP BY 1, k",
+    ),
+    (
+        "whole seconds",
+        "SELECT CAST(ts AS TIMESTAMP(0)) AS second, count(*) AS n FROM a GROUP BY 1",
+    ),
+    (
+        "by the time of a table beside",
+        "SELECT tumble(a.ts, INTERVAL '1 minute') AS w, past.ts AS then, count(*) AS n FROM a JOIN past ON past.k = a.k GROUP BY 1, past.ts",
+    ),
+    (
         "a time that is moved",
         "SELECT tumble(late, INTERVAL '1 minute') AS w, count(*) AS n FROM (SELECT ts + INTERVAL '17 seconds' AS late FROM a) AS m \
          GROUP BY 1",

@@ -27,6 +27,15 @@ fn scene(seed: u64) -> (Scene, u64) {
         "CREATE TABLE dim (k TEXT, name TEXT) WITH (connector = 'single_file', path = '{}');",
         scene.path("dim.csv").display()
     ));
+    std::fs::write(
+        scene.path("past.csv"),
+        "k,ts\nb,2001-01-01T00:00:00\nbb,2031-01-01T00:00:00\n",
+    )
+    .unwrap();
+    scene.add(&format!(
+        "CREATE TABLE past (k TEXT, ts TIMESTAMP, WATERMARK FOR ts) WITH (connector = 'single_file', path = '{}');",
+        scene.path("past.csv").display()
+    ));
     scene.add("CREATE TABLE model (k TEXT, weight BIGINT) WITH (connector = 'shared');");
     scene.add("INSERT OVERWRITE model VALUES ('b', 2), ('bb', 3), ('ä', 5);");
     scene.add("SELECT count(*) FROM model;");
