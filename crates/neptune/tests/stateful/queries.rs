@@ -115,7 +115,7 @@ pub(crate) const APPEND: &[(&str, &str)] = &[
     ),
     (
         "a join where NULL meets NULL",
-        "SELECT a.id AS l, b.id AS r FROM a JOIN b ON (a.k IS NOT DISTINCT FROM b.k) AND a.ts = b.ts",
+        "SELECT a.id AS l, b.id AS r FROM a JOIN b ON (a.k IS NOT DISTINCT FROM b.k) AND a.v = b.v AND a.ts BETWEEN b.ts - INTERVAL '40 seconds' AND b.ts",
     ),
     (
         "a left join",
@@ -141,7 +141,7 @@ pub(crate) const APPEND: &[(&str, &str)] = &[
     ),
     (
         "a join of a stream with itself",
-        "SELECT x.id AS l, y.id AS r FROM a AS x JOIN a AS y ON x.k = y.k AND x.ts = y.ts AND x.id < y.id",
+        "SELECT x.id AS l, y.id AS r FROM a AS x JOIN a AS y ON x.ts = y.ts AND x.id < y.id",
     ),
     (
         "an aggregate of a join",

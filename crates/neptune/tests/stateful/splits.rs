@@ -136,7 +136,12 @@ async fn each(queries: &[(&str, &str)], mode: &str, kept: impl Fn(usize, Vec<Row
             assert!(job.micro_batches > 2, "{told}: {job:?}");
             let got = sorted(&kept(number, scene.rows(&format!("got_{number}"))));
             let want = sorted(&scene.rows(&format!("want_{number}")));
-            assert!(!want.is_empty(), "says nothing: {told}");
+            if want.is_empty() {
+                wrong.push(format!(
+                    "{told}
+says nothing"
+                ));
+            }
             if got != want || job.late_rows > 0 {
                 let difference = difference(&got, &want);
                 wrong.push(format!("{told}\nlate: {}\n{difference}", job.late_rows));
