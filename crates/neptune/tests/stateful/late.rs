@@ -45,7 +45,7 @@ async fn rows_of_what_was_closed_are_dropped_and_counted() {
         (TUMBLE, &[&[1, 100, 2]], 0, 2),
         (TUMBLE, &[&[100], &[101], &[3, 104, 89, 95]], 2, 2),
         // One of the two windows of the row is over, the other is not.
-        (HOP, &[&[11], &[25], &[12]], 1, 4),
+        (HOP, &[&[11], &[25], &[12]], 1, 3),
         (DISTINCT, &[&[10], &[20], &[10, 14, 15, 15]], 2, 3),
         (DISTINCT, &[&[10], &[10, 12]], 0, 2),
         (JOIN, &[&[10], &[20], &[10, 20]], 2, 5),

@@ -137,10 +137,7 @@ async fn each(queries: &[(&str, &str)], mode: &str, kept: impl Fn(usize, Vec<Row
             let got = sorted(&kept(number, scene.rows(&format!("got_{number}"))));
             let want = sorted(&scene.rows(&format!("want_{number}")));
             if want.is_empty() {
-                wrong.push(format!(
-                    "{told}
-says nothing"
-                ));
+                wrong.push(format!("{told}\nsays nothing"));
             }
             if got != want || job.late_rows > 0 {
                 let difference = difference(&got, &want);
