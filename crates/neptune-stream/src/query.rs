@@ -231,7 +231,7 @@ impl StreamQuery {
         });
         let operators = self.stateful.operators.iter().enumerate();
         let operators = operators.map(|(number, operator)| {
-            Described::new(format!("operator {}", number + 1), operator.what())
+            Described::new(format!("operator {}", number + 1), operator.identity())
         });
         sources.chain(operators).collect()
     }

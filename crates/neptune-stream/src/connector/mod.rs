@@ -84,7 +84,9 @@ enum Kind {
     Files(Files),
     Generator(Generated),
     Socket(Socket),
-    Console { rows: usize },
+    Console {
+        rows: usize,
+    },
     Noop,
     Memory(Arc<MemoryTable>),
     Shared(Arc<SharedTable>),
@@ -241,7 +243,11 @@ impl ConnectorTable {
             }
             Kind::Memory(table) => table.set_schema(schema),
             Kind::Shared(table) => table.set_schema(schema),
-            Kind::Generator(_) | Kind::Socket(_) | Kind::Console { .. } | Kind::Noop | Kind::Sink(_) => Ok(()),
+            Kind::Generator(_)
+            | Kind::Socket(_)
+            | Kind::Console { .. }
+            | Kind::Noop
+            | Kind::Sink(_) => Ok(()),
         }
     }
 

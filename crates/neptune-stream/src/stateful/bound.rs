@@ -4,13 +4,22 @@
 //! `time(value) + delay <= w`. Event time itself is (with a delay of one nanosecond: a row exactly at the watermark may
 //! still come), and so are windows over it, their ends and starts, and what is computed from it by steps of a fixed length.
 
+use std::sync::Arc;
+
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 use datafusion::common::{Column, DFSchema, Result, ScalarValue};
+use datafusion::datasource::source_as_provider;
 use datafusion::logical_expr::expr::ScalarFunction;
-use datafusion::logical_expr::{BinaryExpr, Expr, ExprSchemable, JoinType, LogicalPlan, Operator};
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, JoinType, LogicalPlan, Operator, TableScan,
+};
 
 use super::join_node::StreamJoinNode;
+use super::node::{Kind, StatefulNode};
 use crate::event_time::is_event_time;
+use crate::source::StreamTableProvider;
+
+const DAY: i64 = 24 * 60 * 60 * 1_000_000_000;
 
 /// The plan node that appends each row's session as its last column.
 pub(crate) const SESSION_WINDOW: &str = "SessionWindow";
@@ -33,14 +42,18 @@ pub(crate) struct TimeBound {
     pub(crate) kind: TimeKind,
     /// Nanoseconds.
     pub(crate) delay: i64,
+    /// The most nanoseconds that a value is over after its row came in time, where that is known.
+    pub(crate) span: Option<i64>,
 }
 
 impl TimeBound {
     pub(crate) const EVENT_TIME: Self = Self {
         kind: TimeKind::Value,
         delay: 1,
+        span: Some(0),
     };
 
+    /// Over so much later than the value is.
     pub(crate) fn later(self, by: i64) -> Self {
         Self {
             delay: self.delay.saturating_add(by),
@@ -55,23 +68,54 @@ impl TimeBound {
             (TimeKind::Window { .. }, TimeKind::Window { .. }) => TimeKind::Window { width: None },
             _ => return None,
         };
+        let delay = self.delay.max(other.delay);
+        let span = |side: Self| side.span?.checked_add(delay.checked_sub(side.delay)?);
         Some(Self {
             kind,
-            delay: self.delay.max(other.delay),
+            delay,
+            span: span(self).zip(span(other)).map(|(a, b)| a.max(b)),
         })
     }
+}
+
+/// The bounds of rows that are held back until their column `held` is over.
+fn held_back(found: Vec<Option<TimeBound>>, held: usize) -> Vec<Option<TimeBound>> {
+    let by = found
+        .get(held)
+        .copied()
+        .flatten()
+        .and_then(|bound| bound.span);
+    let each = found.into_iter().enumerate();
+    each.map(|(column, bound)| match (bound?, by) {
+        (bound, _) if column == held => Some(TimeBound {
+            span: Some(0),
+            ..bound
+        }),
+        (bound, Some(by)) => Some(TimeBound {
+            span: bound.span.and_then(|span| span.checked_add(by)),
+            ..bound.later(by)
+        }),
+        (_, None) => None,
+    })
+    .collect()
+}
+
+fn is_stream(scan: &TableScan) -> bool {
+    source_as_provider(&scan.source)
+        .is_ok_and(|provider| provider.downcast_ref::<StreamTableProvider>().is_some())
 }
 
 /// The bounds of a plan's columns, in the order of its schema.
 pub(crate) fn bounds(plan: &LogicalPlan) -> Result<Vec<Option<TimeBound>>> {
     let fields = plan.schema().fields().len();
     Ok(match plan {
-        LogicalPlan::TableScan(_) => plan
-            .schema()
-            .fields()
-            .iter()
-            .map(|field| is_event_time(field).then_some(TimeBound::EVENT_TIME))
-            .collect(),
+        LogicalPlan::TableScan(scan) => {
+            // The event time of a plain table is that of its rows, which are there all the time.
+            let streams = is_stream(scan);
+            let each = plan.schema().fields().iter();
+            each.map(|field| (streams && is_event_time(field)).then_some(TimeBound::EVENT_TIME))
+                .collect()
+        }
         LogicalPlan::Projection(projection) => {
             let input = bounds(&projection.input)?;
             let schema = projection.input.schema();
@@ -133,6 +177,21 @@ pub(crate) fn bounds(plan: &LogicalPlan) -> Result<Vec<Option<TimeBound>>> {
                 None => vec![None; fields],
             }
         }
+        LogicalPlan::Extension(extension)
+            if let Some(node) = extension.node.as_any().downcast_ref::<StatefulNode>() =>
+        {
+            let found = bounds(&node.input)?;
+            match &node.kind {
+                Kind::Aggregate {
+                    bound: Some((column, _)),
+                    ..
+                }
+                | Kind::Hold { column, .. } => held_back(found, *column),
+                Kind::Aggregate { bound: None, .. } | Kind::FirstSeen { .. } => found,
+                // Sessions may be as long as they like, and envelopes have other columns.
+                Kind::HoldSessions { .. } | Kind::Changelog { .. } => vec![None; fields],
+            }
+        }
         LogicalPlan::Extension(extension) => {
             let mut found = match extension.node.inputs().as_slice() {
                 [input] => bounds(input)?,
@@ -147,6 +206,7 @@ pub(crate) fn bounds(plan: &LogicalPlan) -> Result<Vec<Option<TimeBound>>> {
                     kind: TimeKind::Window { width: None },
                     // A row exactly at the end still belongs to the session.
                     delay: 1,
+                    span: None,
                 });
             }
             found
@@ -160,8 +220,8 @@ pub(crate) fn of(expr: &Expr, schema: &DFSchema, input: &[Option<TimeBound>]) ->
     match expr {
         Expr::Column(column) => *input.get(index_of(schema, column)?)?,
         Expr::Alias(alias) => of(&alias.expr, schema, input),
-        Expr::Cast(cast) => timestamp_only(of(&cast.expr, schema, input)?),
-        Expr::TryCast(cast) => timestamp_only(of(&cast.expr, schema, input)?),
+        Expr::Cast(cast) => of_cast(&cast.expr, cast.field.data_type(), schema, input),
+        Expr::TryCast(cast) => of_cast(&cast.expr, cast.field.data_type(), schema, input),
         Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
             let sign = match op {
                 // ts - 5 s is over five seconds after ts is.
@@ -184,6 +244,42 @@ pub(crate) fn of(expr: &Expr, schema: &DFSchema, input: &[Option<TimeBound>]) ->
     }
 }
 
+/// A cast that rounds down to a coarser unit; none that may move the time by the offset of a zone.
+fn of_cast(
+    from: &Expr,
+    to: &DataType,
+    schema: &DFSchema,
+    input: &[Option<TimeBound>],
+) -> Option<TimeBound> {
+    let bound = timestamp_only(of(from, schema, input)?)?;
+    let zone = |zone: &Option<Arc<str>>| match zone.as_deref() {
+        None | Some("UTC" | "+00:00" | "Z") => None,
+        Some(other) => Some(other.to_owned()),
+    };
+    match (from.get_type(schema).ok()?, to) {
+        (DataType::Timestamp(_, old), DataType::Timestamp(unit, new))
+            if zone(&old) == zone(new) =>
+        {
+            Some(bound.step(unit_nanos(*unit)))
+        }
+        (DataType::Timestamp(_, old), DataType::Date32) if zone(&old).is_none() => {
+            Some(bound.step(DAY))
+        }
+        (DataType::Date32, DataType::Date32) => Some(bound),
+        (DataType::Date32, DataType::Timestamp(_, new)) if zone(new).is_none() => Some(bound),
+        _ => None,
+    }
+}
+
+fn unit_nanos(unit: TimeUnit) -> i64 {
+    match unit {
+        TimeUnit::Second => 1_000_000_000,
+        TimeUnit::Millisecond => 1_000_000,
+        TimeUnit::Microsecond => 1_000,
+        TimeUnit::Nanosecond => 1,
+    }
+}
+
 fn of_call(
     call: &ScalarFunction,
     schema: &DFSchema,
@@ -195,6 +291,7 @@ fn of_call(
         ("hop_windows", [_, _, width]) => timestamp_only(argument(0)?)?.window(nanos(width)?),
         ("cumulate_windows", [..]) => Some(TimeBound {
             kind: TimeKind::Window { width: None },
+            span: None,
             ..timestamp_only(argument(0)?)?.window(0)?
         }),
         ("window_time", [window]) => {
@@ -237,10 +334,7 @@ fn time_unit(window: &DataType) -> Option<i64> {
         return None;
     };
     match fields.find("end")?.1.data_type() {
-        DataType::Timestamp(TimeUnit::Second, _) => Some(1_000_000_000),
-        DataType::Timestamp(TimeUnit::Millisecond, _) => Some(1_000_000),
-        DataType::Timestamp(TimeUnit::Microsecond, _) => Some(1_000),
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => Some(1),
+        DataType::Timestamp(unit, _) => Some(unit_nanos(*unit)),
         _ => None,
     }
 }
@@ -252,12 +346,35 @@ impl TimeBound {
             kind: TimeKind::Window { width: Some(width) },
             // A value is over a nanosecond after it was, a window at its end.
             delay: self.delay.saturating_sub(1),
+            span: self.span.and_then(|span| span.checked_add(width)),
         })
     }
 
     /// That of values rounded down to steps.
     fn step(self, step: i64) -> Self {
-        self.later(step.saturating_sub(1))
+        let step = step.saturating_sub(1);
+        Self {
+            span: self.span.and_then(|span| span.checked_add(step)),
+            ..self.later(step)
+        }
+    }
+}
+
+/// An expression that is a column and so many nanoseconds.
+pub(crate) fn moved_column(expr: &Expr) -> Option<(&Column, i64)> {
+    match expr {
+        Expr::Column(column) => Some((column, 0)),
+        Expr::Alias(alias) => moved_column(&alias.expr),
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let (column, moved) = moved_column(left)?;
+            let by = match op {
+                Operator::Plus => nanos(right)?,
+                Operator::Minus => nanos(right)?.checked_neg()?,
+                _ => return None,
+            };
+            Some((column, moved.checked_add(by)?))
+        }
+        _ => None,
     }
 }
 
@@ -272,7 +389,6 @@ fn index_of(schema: &DFSchema, column: &Column) -> Option<usize> {
 /// The longest that a unit of `date_trunc` lasts.
 fn truncation(unit: &str) -> Option<i64> {
     const SECOND: i64 = 1_000_000_000;
-    const DAY: i64 = 24 * 60 * 60 * SECOND;
     Some(match unit {
         "microsecond" => 1_000,
         "millisecond" => 1_000_000,
@@ -290,7 +406,6 @@ fn truncation(unit: &str) -> Option<i64> {
 
 /// Nanoseconds of a literal interval of fixed length.
 pub(crate) fn nanos(expr: &Expr) -> Option<i64> {
-    const DAY: i64 = 24 * 60 * 60 * 1_000_000_000;
     match expr {
         Expr::Alias(alias) => nanos(&alias.expr),
         Expr::Cast(cast) => nanos(&cast.expr),

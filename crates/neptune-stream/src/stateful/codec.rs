@@ -263,6 +263,7 @@ mod tests {
         let bound = TimeBound {
             kind: TimeKind::Value,
             delay: 5,
+            span: Some(0),
         };
         let over = over_at(&column, bound).unwrap();
         assert_eq!(

@@ -221,6 +221,7 @@ impl HoldSessionsRun {
         let value = TimeBound {
             kind: TimeKind::Value,
             delay: 0,
+            span: None,
         };
         let times = over_at(batch.column(shared.time), value)?;
         let mut by_key: HashMap<&[u8], Vec<(i64, usize)>> = HashMap::new();

@@ -67,6 +67,7 @@ pub(crate) fn times_of(join: &Join) -> Result<[SideTimes; 2]> {
             let bound = TimeBound {
                 kind: own.kind,
                 delay: other.delay,
+                span: None,
             };
             times[a].kept_until.get_or_insert((later.clone(), bound));
         }
@@ -113,10 +114,9 @@ impl StreamJoinNode {
             .zip(&self.times)
         {
             let kept = times.kept_until.as_ref().and_then(|(expr, bound)| {
-                let Expr::Column(column) = expr else {
-                    return None;
-                };
-                Some((input.schema().maybe_index_of_column(column)?, *bound))
+                let (column, moved) = bound::moved_column(expr)?;
+                let index = input.schema().maybe_index_of_column(column)?;
+                Some((index, bound.later(moved)))
             });
             let own = bounds(input)?;
             all.extend(own.into_iter().enumerate().map(|(index, own)| {
@@ -124,6 +124,8 @@ impl StreamJoinNode {
                 let own = own.filter(|_| column == index)?;
                 Some(TimeBound {
                     delay: own.delay.max(bound.delay),
+                    // Its partner may be over long before.
+                    span: None,
                     ..own
                 })
             }));

@@ -60,6 +60,8 @@ impl Watermarks {
 pub(crate) struct Operator {
     /// What it does, for messages and to tell whether a query has changed.
     what: String,
+    /// What the form of its keys depends on besides.
+    keyed: String,
     /// The number of its first table.
     first: u32,
     /// Its tables, once the query runs.
@@ -79,11 +81,13 @@ impl Operator {
     pub(crate) fn new(
         number: u32,
         what: String,
+        keyed: String,
         watermarks: Arc<Watermarks>,
         timed: &'static [usize],
     ) -> Self {
         Self {
             what,
+            keyed,
             first: number * TABLES,
             tables: OnceLock::new(),
             changes: Mutex::new(None),
@@ -114,6 +118,11 @@ impl Operator {
 
     pub(crate) fn what(&self) -> &str {
         &self.what
+    }
+
+    /// Tells state apart that another operator could not go on from.
+    pub(crate) fn identity(&self) -> String {
+        format!("{}, {}", self.what, self.keyed)
     }
 
     pub(crate) fn watermarks(&self) -> &Watermarks {

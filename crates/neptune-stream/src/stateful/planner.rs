@@ -132,7 +132,8 @@ fn aggregate(
         last.group_expr().clone(),
         restored,
     )?;
-    let saved = Arc::new(StepExec::new(Arc::new(Save(shared)), Arc::new(merged)));
+    let merged = Arc::new(SealedAggregateExec::new(merged));
+    let saved = Arc::new(StepExec::new(Arc::new(Save(shared)), merged));
     let shown = again(*last.mode(), last.group_expr().clone(), saved)?;
     Ok(Arc::new(SealedAggregateExec::new(shown)))
 }

@@ -13,7 +13,7 @@ use datafusion::logical_expr::{Aggregate, Expr, Extension, Join, LogicalPlan, Ta
 
 use super::bound::{TimeBound, bounds};
 use super::changelog::envelope;
-use super::join_node::{StreamJoinNode, times_of};
+use super::join_node::{SideTimes, StreamJoinNode, times_of};
 use super::node::{Kind, StatefulNode};
 use super::operator::{Operator, Watermarks};
 use super::output::OutputMode;
@@ -164,7 +164,7 @@ impl Rewriter<'_> {
         let bound = bound.filter_map(|key| Some((*key, (*found.get(*key)?)?)));
         let bound = bound.min_by_key(|(_, bound)| bound.delay);
         let timed: &[usize] = if bound.is_some() { &[0] } else { &[] };
-        let operator = self.operator("changelog".to_owned(), timed);
+        let operator = self.operator("changelog".to_owned(), timed, over_by(bound));
         let schema = DFSchema::try_from(envelope(plan.schema().as_arrow()))?;
         Ok(LogicalPlan::Extension(Extension {
             node: Arc::new(StatefulNode {
@@ -199,10 +199,11 @@ impl Rewriter<'_> {
         }
     }
 
-    fn operator(&mut self, what: String, timed: &'static [usize]) -> Arc<Operator> {
+    /// `timed` are the tables whose keys begin with a time, `keyed` says which.
+    fn operator(&mut self, what: String, timed: &'static [usize], keyed: String) -> Arc<Operator> {
         let number = self.operators.len() as u32;
         let watermarks = Arc::clone(&self.watermarks);
-        let operator = Arc::new(Operator::new(number, what, watermarks, timed));
+        let operator = Arc::new(Operator::new(number, what, keyed, watermarks, timed));
         self.operators.push(Arc::clone(&operator));
         operator
     }
@@ -250,14 +251,15 @@ impl Rewriter<'_> {
             OutputMode::Append if bound.is_some() => (Kind::Aggregate { mode, bound }, Flow::Rows),
             OutputMode::Append => return Err(never_final(outermost, &what)),
         };
-        let timed = match &kind {
+        let bound = match kind {
             Kind::Aggregate { bound, .. }
             | Kind::FirstSeen { bound, .. }
-            | Kind::Changelog { bound, .. } => bound.is_some(),
-            Kind::Hold { .. } | Kind::HoldSessions { .. } => true,
+            | Kind::Changelog { bound, .. } => bound,
+            Kind::Hold { column, bound } => Some((column, bound)),
+            Kind::HoldSessions { .. } => None,
         };
-        let timed: &[usize] = if timed { &[0] } else { &[] };
-        let operator = self.operator(what, timed);
+        let timed: &[usize] = if bound.is_some() { &[0] } else { &[] };
+        let operator = self.operator(what, timed, over_by(bound));
         Ok((node(kind, plan, operator), flow))
     }
 
@@ -296,7 +298,11 @@ impl Rewriter<'_> {
 
     fn hold(&mut self, input: LogicalPlan, column: usize, bound: TimeBound) -> LogicalPlan {
         let name = input.schema().field(column).name().clone();
-        let operator = self.operator(format!("rows held until {name} is over"), &[0]);
+        let operator = self.operator(
+            format!("rows held until {name} is over"),
+            &[0],
+            over_by(Some((column, bound))),
+        );
         node(Kind::Hold { column, bound }, input, operator)
     }
 
@@ -340,7 +346,8 @@ impl Rewriter<'_> {
                 .collect::<Vec<_>>()
                 .join(", ")
         );
-        let operator = self.operator(what, &[0]);
+        // Its keys and its gap say all.
+        let operator = self.operator(what, &[0], String::new());
         let held = node(Kind::HoldSessions { keys, time, gap }, input, operator);
         let expressions = plan.expressions();
         Ok((plan.with_new_exprs(expressions, vec![held])?, Flow::Rows))
@@ -425,11 +432,24 @@ impl Rewriter<'_> {
         conditions.extend(join.filter.iter().map(ToString::to_string));
         let what = format!("{} join on {}", join.join_type, conditions.join(" AND "));
         // The indexes by time of both sides.
-        let operator = self.operator(what, &[0, 2]);
+        let kept = |side: &SideTimes| match &side.kept_until {
+            Some((time, bound)) => format!("kept until {} ns after {time}", bound.delay),
+            None => "kept".to_owned(),
+        };
+        let keyed = times.iter().map(kept).collect::<Vec<_>>().join(" and ");
+        let operator = self.operator(what, &[0, 2], keyed);
         let plan = LogicalPlan::Extension(Extension {
             node: Arc::new(StreamJoinNode::new(join, operator, times)),
         });
         Ok((plan, Flow::Rows))
+    }
+}
+
+/// The time in a key.
+fn over_by(bound: Option<(usize, TimeBound)>) -> String {
+    match bound {
+        Some((column, bound)) => format!("over {} ns after column {}", bound.delay, column + 1),
+        None => "never over".to_owned(),
     }
 }
 
@@ -570,6 +590,17 @@ fn beside_table(
         }
         JoinType::Full => false,
     };
+    let is_semi = !matches!(
+        kind,
+        JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full
+    );
+    if !kept && is_semi {
+        return Err(refused(
+            "EXISTS, IN and their negations over a stream choose rows of a table by one micro-batch only, and would give them \
+             anew with every one",
+            "select from the stream: SELECT DISTINCT … FROM the stream JOIN the table",
+        ));
+    }
     if !kept {
         return Err(refused(
             "an outer join that keeps the rows of a table which no row of the stream has matched would give them anew \
@@ -577,7 +608,6 @@ fn beside_table(
             "keep the rows of the stream only: LEFT JOIN with the stream on the left",
         ));
     }
-    let is_semi = !matches!(kind, JoinType::Inner | JoinType::Left | JoinType::Right);
     let moved = |keys: &Vec<usize>| match is_semi {
         true => keys.clone(),
         false => keys.iter().map(|key| key + offset).collect(),

@@ -1,7 +1,7 @@
-//! The last phase of an aggregation, kept from being planned anew.
+//! A phase of an aggregation around its state, kept from being planned anew.
 //!
-//! It is partitioned by key, but by a hash of our own: DataFusion must neither exchange its input once more, nor take its output for
-//! partitioned by DataFusion's hash.
+//! Its input is partitioned by key, but by a hash of our own, or is one partition: DataFusion must neither exchange it once more, nor
+//! take what comes out for partitioned by DataFusion's hash.
 
 use std::fmt;
 use std::sync::Arc;
@@ -56,6 +56,11 @@ impl ExecutionPlan for SealedAggregateExec {
 
     fn properties(&self) -> &Arc<PlanProperties> {
         &self.properties
+    }
+
+    /// Rows dealt to more partitions would no longer be where the state of their keys is.
+    fn benefits_from_input_partitioning(&self) -> Vec<bool> {
+        vec![false]
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {

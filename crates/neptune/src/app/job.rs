@@ -120,6 +120,10 @@ pub struct JobReport {
     pub late_rows: u64,
     /// Malformed records skipped or set aside.
     pub malformed_rows: u64,
+    /// Entries that a stream job keeps from micro-batch to micro-batch.
+    pub state_rows: u64,
+    /// Bytes of their keys and values.
+    pub state_bytes: u64,
     /// Micro-batches of a stream job, passes of a batch job.
     pub micro_batches: u64,
     /// From trigger to commit; for a batch job, from a pass's start to its commit.
@@ -212,8 +216,10 @@ impl AppJob {
             error: status.error.clone(),
             rows_in: status.rows_in + query.rows_in,
             rows_out: status.rows_out + query.rows_out,
-            late_rows: 0,
+            late_rows: query.late_rows,
             malformed_rows: query.malformed,
+            state_rows: query.state_rows,
+            state_bytes: query.state_bytes,
             micro_batches: status.passes + query.micro_batches,
             latency_ms: latency.percentiles(),
             suspensions,

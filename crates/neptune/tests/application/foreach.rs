@@ -9,7 +9,11 @@ use neptune::{Application, Console, RunOptions, Session};
 use tokio::sync::watch;
 
 /// Runs a job that is cut off by an error in micro-batch `cut`, and gives what the function saw.
-async fn run(checkpoint: &str, cut: Option<u64>, seen: &Arc<Mutex<BTreeMap<u64, Vec<i64>>>>) -> &'static str {
+async fn run(
+    checkpoint: &str,
+    cut: Option<u64>,
+    seen: &Arc<Mutex<BTreeMap<u64, Vec<i64>>>>,
+) -> &'static str {
     let session = Session::builder().slots(1).build().unwrap();
     let told = Arc::clone(seen);
     session
@@ -23,7 +27,10 @@ async fn run(checkpoint: &str, cut: Option<u64>, seen: &Arc<Mutex<BTreeMap<u64, 
                 });
                 let values: Vec<i64> = values.collect();
                 let before = told.lock().unwrap().insert(number, values.clone());
-                assert!(before.is_none_or(|before| before == values), "another answer for {number}");
+                assert!(
+                    before.is_none_or(|before| before == values),
+                    "another answer for {number}"
+                );
                 if cut == Some(number) {
                     return neptune::datafusion::common::exec_err!("cut off");
                 }
