@@ -567,8 +567,9 @@ fn window_pair(join: &Join, inputs: &[LogicalPlan]) -> Result<Option<(Side, Side
             None => side(b, left, &of_left).zip(side(a, right, &of_right))?,
         };
         // Equal times are over together only if they mean the same.
+        let over = |side: &Side| (side.1.kind, side.1.delay);
         let is_window = |side: &Side| side.1 != TimeBound::EVENT_TIME;
-        (a.1 == b.1 && is_window(&a)).then_some((a, b))
+        (over(&a) == over(&b) && is_window(&a)).then_some((a, b))
     });
     Ok(pairs.next())
 }
