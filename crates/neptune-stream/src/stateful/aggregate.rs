@@ -256,10 +256,10 @@ impl Run for SaveRun {
         let to = match (complete, shared.bound) {
             (true, _) => None,
             // Up to and with what is over now.
-            (false, Some(_)) => match shared.operator.watermarks().over().checked_add(1) {
-                Some(after) => Some(time_bytes(after).to_vec()),
-                None => None,
-            },
+            (false, Some(_)) => {
+                let after = shared.operator.watermarks().over().checked_add(1);
+                after.map(|after| time_bytes(after).to_vec())
+            }
             (false, None) => {
                 self.rest.clear();
                 None
