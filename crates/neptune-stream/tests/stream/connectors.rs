@@ -87,11 +87,6 @@ fn wrong_declarations_are_refused_with_the_key_and_the_remedy() {
             files(&[("format", "avro"), ("compression", "gzip")]),
             "use one of 'auto', 'none', 'deflate', 'snappy', 'zstd'",
         ),
-        (
-            "filesystem",
-            files(&[("format", "debezium_json")]),
-            "is not available yet",
-        ),
         ("filesystem", files(&[("pth", "x")]), "has no option 'pth'"),
         (
             "filesystem",

@@ -284,8 +284,9 @@ async fn leftovers_of_a_crashed_process_go() {
     let directory = table("filesystem", &id_and_name(), &options).unwrap();
     // No process has this number: the kernel's largest is 2^22.
     write(&path.join(".part-j-1-000000001-0.99999999-5.tmp"), "half");
-    let mine = format!(".part-j-1-000000001-0.{}-5.tmp", std::process::id());
-    write(&path.join(&mine), "in the making");
+    // The first process lives as long as the system.
+    let alive = ".part-j-1-000000001-0.1-5.tmp";
+    write(&path.join(alive), "in the making");
     write(
         &path.join(".part-other-1-000000001-0.99999999-5.tmp"),
         "somebody else's",
@@ -294,7 +295,7 @@ async fn leftovers_of_a_crashed_process_go() {
     assert_eq!(
         names(&path, true),
         [
-            &mine,
+            alive,
             ".part-other-1-000000001-0.99999999-5.tmp",
             "part-j-1-000000000-0000.json"
         ]
