@@ -10,6 +10,7 @@ mod options;
 mod socket;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
@@ -226,6 +227,14 @@ impl ConnectorTable {
             Kind::Memory(table) => table.set_schema(schema),
             Kind::Shared(table) => table.set_schema(schema),
             Kind::Generator(_) | Kind::Socket(_) | Kind::Console { .. } | Kind::Noop => Ok(()),
+        }
+    }
+
+    /// The directory of this machine in which the table's files are, for connector `filesystem`.
+    pub fn directory(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Files(files) => files.directory(),
+            _ => None,
         }
     }
 

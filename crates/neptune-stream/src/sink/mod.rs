@@ -6,8 +6,10 @@
 //! what it wrote before.
 
 mod console;
+mod encoder;
 mod filesystem;
 mod noop;
+mod objects;
 mod single_file;
 mod table;
 mod temp;
@@ -24,6 +26,7 @@ use crate::error::StreamError;
 pub use console::{Console, ConsoleSink};
 pub use filesystem::FilesystemSink;
 pub use noop::NoopSink;
+pub(crate) use objects::{ObjectSink, ObjectsSink};
 pub use single_file::SingleFileSink;
 pub use table::{MemorySink, SharedSink};
 
