@@ -23,6 +23,7 @@ mod plan;
 mod planning;
 mod progress;
 mod query;
+mod remote;
 mod scan;
 pub mod shared;
 pub mod sink;

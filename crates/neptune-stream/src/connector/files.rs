@@ -2,9 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use parking_lot::Mutex;
+use url::Url;
 
 use crate::connector::{Options, TableSpec, count, options};
 use crate::error::StreamError;
@@ -12,9 +14,14 @@ use crate::event_time::mark_column;
 use crate::format::{
     AvroCodec, FileReader, Format, Packing, ReadOptions, WriteOptions, infer_schema,
 };
-use crate::sink::{FilesystemSink, SingleFileSink, Sink};
+use crate::remote;
+use crate::sink::{FilesystemSink, ObjectSink, ObjectsSink, SingleFileSink, Sink};
 use crate::source::{FileSource, FileTable, Place, Source};
 
+/// Pause between two looks at what objects there are, unless told otherwise: each costs a request, and money.
+const LIST_INTERVAL_MS: u64 = 1000;
+
+/// Data files as they were declared.
 #[derive(Debug)]
 pub(crate) struct Files {
     place: Place,
@@ -35,19 +42,24 @@ impl Files {
     /// Looks for the columns if there is something to look at.
     pub(crate) fn infer_if_there(&self) -> Result<(), StreamError> {
         let known = self.schema.lock().is_some();
-        if known || !self.reads || !self.place.path().exists() {
+        if known || !self.reads {
             return Ok(());
         }
+        let files = match self.place.files() {
+            // A job may make it.
+            Err(error) if error.is_not_found() => return Ok(()),
+            files => files?,
+        };
         // An empty file says nothing of the columns.
-        if let Some(first) = self.place.files()?.iter().find(|file| file.len > 0) {
-            let found = infer_schema(first, &self.read)?;
+        if let Some(first) = files.iter().find(|file| file.len > 0) {
+            let found = infer_schema(&self.place.access(), first, &self.read)?;
             self.schema.lock().get_or_insert(found);
         }
         Ok(())
     }
 
     pub(crate) fn is_bounded(&self) -> bool {
-        self.bounded || matches!(self.place, Place::File(_))
+        self.bounded || self.place.is_single()
     }
 
     /// The columns, the event time marked; `None` while they are not known.
@@ -62,6 +74,14 @@ impl Files {
     /// Says which columns are written, where the column list was left out.
     pub(crate) fn set_schema(&self, schema: SchemaRef) {
         self.schema.lock().get_or_insert(schema);
+    }
+
+    /// The directory of this machine in which the files are.
+    pub(crate) fn directory(&self) -> Option<&Path> {
+        match &self.place {
+            Place::Directory(path) => Some(path),
+            _ => None,
+        }
     }
 
     /// A source for one job, at the beginning.
@@ -93,6 +113,12 @@ impl Files {
                 Arc::new(FilesystemSink::new(table, path.clone(), self.write))
             }
             Place::File(path) => Arc::new(SingleFileSink::new(table, path.clone(), self.write)),
+            Place::Prefix(remote, _) => {
+                Arc::new(ObjectsSink::new(table, Arc::clone(remote), self.write))
+            }
+            Place::Object(remote) => {
+                Arc::new(ObjectSink::new(table, Arc::clone(remote), self.write))
+            }
         }
     }
 
@@ -115,6 +141,7 @@ impl Files {
             help: "give CREATE TABLE a column list".to_owned(),
         })?;
         let reader = FileReader::new(table, schema, self.read.clone())?;
+        let reader = reader.with_access(self.place.access());
         let mut slot = self.reader.lock();
         Ok(Arc::clone(slot.get_or_insert(Arc::new(reader))))
     }
@@ -126,16 +153,8 @@ impl Files {
 /// [`StreamError`] for an option that is missing or has a value that cannot be used.
 pub(crate) fn files(spec: &TableSpec, options: &mut Options<'_>) -> Result<Files, StreamError> {
     let single = spec.connector == "single_file";
-    let path = match options.text("path") {
-        Some(path) if !path.is_empty() => PathBuf::from(path),
-        _ => {
-            let help = match single {
-                true => "write path = 'FILE'",
-                false => "write path = 'DIRECTORY'",
-            };
-            return Err(options.missing("path", help));
-        }
-    };
+    let place = place(single, options)?;
+    let path = place.path();
     let mut changelog = false;
     let format = match options.text("format") {
         Some("debezium_json") => {
@@ -176,10 +195,7 @@ pub(crate) fn files(spec: &TableSpec, options: &mut Options<'_>) -> Result<Files
             .map_or(read.max_record_bytes, count);
     }
     Ok(Files {
-        place: match single {
-            true => Place::File(path),
-            false => Place::Directory(path),
-        },
+        place,
         write: WriteOptions {
             format,
             csv: read.csv,
@@ -197,6 +213,44 @@ pub(crate) fn files(spec: &TableSpec, options: &mut Options<'_>) -> Result<Files
         schema: Mutex::new(spec.schema.clone()),
         reader: Mutex::default(),
     })
+}
+
+/// Where the files are, from option `path` and those of an object store.
+fn place(single: bool, options: &mut Options<'_>) -> Result<Place, StreamError> {
+    let path = match options.text("path") {
+        Some(path) if !path.is_empty() => path,
+        _ => {
+            let help = match single {
+                true => "write path = 'FILE'",
+                false => "write path = 'DIRECTORY'",
+            };
+            return Err(options.missing("path", help));
+        }
+    };
+    let local = |path: PathBuf| match single {
+        true => Place::File(path),
+        false => Place::Directory(path),
+    };
+    if !path.contains("://") {
+        return Ok(local(PathBuf::from(path)));
+    }
+    let url = Url::parse(path).map_err(|error| {
+        let help = "write a path, or SCHEME://BUCKET/NAME".to_owned();
+        options.wrong("path", &error.to_string(), help)
+    })?;
+    if url.scheme() == "file" {
+        return url.to_file_path().map(local).map_err(|()| {
+            let help = "write file:///PATH".to_owned();
+            options.wrong("path", "it names no file of this machine", help)
+        });
+    }
+    let remote = Arc::new(remote::open(&url, options)?);
+    if single {
+        return Ok(Place::Object(remote));
+    }
+    let pause = options.number("list_interval_ms", 0)?;
+    let pause = Duration::from_millis(pause.unwrap_or(LIST_INTERVAL_MS));
+    Ok(Place::Prefix(remote, pause))
 }
 
 /// The format that a file's name tells, behind the ending of a packed one.

@@ -10,6 +10,7 @@ mod options;
 mod socket;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
@@ -248,6 +249,14 @@ impl ConnectorTable {
             | Kind::Console { .. }
             | Kind::Noop
             | Kind::Sink(_) => Ok(()),
+        }
+    }
+
+    /// The directory of this machine in which the table's files are, for connector `filesystem`.
+    pub fn directory(&self) -> Option<&Path> {
+        match &self.kind {
+            Kind::Files(files) => files.directory(),
+            _ => None,
         }
     }
 

@@ -140,7 +140,12 @@ impl<'a> Options<'a> {
     /// # Errors
     /// [`StreamError`] when one is given without the other or has a value it cannot have.
     pub fn on_error(&mut self) -> Result<OnError, StreamError> {
-        let path = self.text("dead_letter_path").map(PathBuf::from);
+        let path = self.text("dead_letter_path");
+        if path.is_some_and(|path| path.contains("://")) {
+            let help = "write the path of a file of this machine".to_owned();
+            return Err(self.wrong("dead_letter_path", "letters are appended one by one", help));
+        }
+        let path = path.map(PathBuf::from);
         let words = [("fail", 0), ("skip", 1), ("dead_letter", 2)];
         match (self.choice("on_error", &words)?.unwrap_or(0), path) {
             (2, Some(path)) => Ok(OnError::DeadLetter(path)),

@@ -5,7 +5,6 @@
 
 use std::error::Error;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -13,7 +12,7 @@ use datafusion::common::runtime::SpawnedTask;
 
 use crate::error::StreamError;
 use crate::format::{Compression, Packing};
-use crate::source::FileEntry;
+use crate::source::{Access, FileEntry};
 
 /// Bytes read at a time.
 const BLOCK_BYTES: usize = 256 << 10;
@@ -27,11 +26,14 @@ pub(crate) struct FileBytes {
 impl FileBytes {
     /// # Errors
     /// [`StreamError::Io`] when it cannot be opened.
-    pub(crate) fn open(entry: &FileEntry, packing: Packing) -> Result<Self, StreamError> {
+    pub(crate) fn open(
+        access: &Access,
+        entry: &FileEntry,
+        packing: Packing,
+    ) -> Result<Self, StreamError> {
         let failed = |error| StreamError::io("read", &entry.path)(error);
-        let file = File::open(&entry.path).map_err(failed)?;
         let raw = Raw {
-            bytes: file,
+            bytes: access.open(entry)?,
             left: entry.len,
         };
         // An empty file is one without records, not half of a packed one.
@@ -123,10 +125,11 @@ pub(crate) struct Blocks {
 }
 
 impl Blocks {
-    pub(crate) fn new(files: Arc<[FileEntry]>, packing: Packing) -> Self {
+    pub(crate) fn new(access: Access, files: Arc<[FileEntry]>, packing: Packing) -> Self {
         Self {
             reading: None,
             idle: Some(Cursor {
+                access,
                 files,
                 packing,
                 index: 0,
@@ -164,6 +167,7 @@ type Reading = SpawnedTask<(Cursor, Result<Option<Block>, StreamError>)>;
 
 /// Where the next block begins.
 struct Cursor {
+    access: Access,
     files: Arc<[FileEntry]>,
     packing: Packing,
     index: usize,
@@ -190,7 +194,7 @@ impl Cursor {
         };
         let file = match self.file.take() {
             Some(file) => Ok(file),
-            None => FileBytes::open(entry, self.packing),
+            None => FileBytes::open(&self.access, entry, self.packing),
         };
         match file {
             Ok(mut file) => {
@@ -236,7 +240,7 @@ mod tests {
                 len: len as u64,
                 modified_nanos: 0,
             };
-            let mut file = FileBytes::open(&entry, Packing::ByEnding).unwrap();
+            let mut file = FileBytes::open(&Access::Local, &entry, Packing::ByEnding).unwrap();
             let error = loop {
                 match file.fill(&mut Vec::new(), 10_000) {
                     Ok(more) => assert!(more, "an error was expected"),

@@ -14,7 +14,7 @@ use crate::format::blocks::FileBytes;
 use crate::format::decode::text;
 use crate::format::records::{Found, csv_fields, is_blank, trim_end_of_line};
 use crate::format::{Format, OnError, ReadOptions, avro, parquet};
-use crate::source::FileEntry;
+use crate::source::{Access, FileEntry};
 
 /// Records looked at.
 const SAMPLE_RECORDS: usize = 1000;
@@ -29,14 +29,15 @@ const BLOCK_BYTES: usize = 256 << 10;
 /// [`StreamError::Io`] and [`StreamError::Corrupt`]; [`StreamError::Malformed`] for a record that is none, unless
 /// `on_error` lets it pass.
 pub(crate) fn infer_schema(
+    access: &Access,
     file: &FileEntry,
     options: &ReadOptions,
 ) -> Result<SchemaRef, StreamError> {
     let schema = match options.format {
-        Format::Parquet => return parquet::schema_of(&file.path),
-        Format::Avro => return avro::schema_of(file),
-        Format::Json => from_json(file, options)?,
-        Format::Csv => from_csv(file, options)?,
+        Format::Parquet => return parquet::schema_of(access, file),
+        Format::Avro => return avro::schema_of(access, file),
+        Format::Json => from_json(access, file, options)?,
+        Format::Csv => from_csv(access, file, options)?,
     };
     if schema.fields().is_empty() {
         let reason = "no columns can be read off it";
@@ -74,12 +75,13 @@ fn malformed(path: &Path, line: Option<u64>, reason: impl Into<String>) -> Strea
 
 /// Shows `take` the first records of a file that are not blank, each with its line, or why it is none.
 fn sample(
+    access: &Access,
     entry: &FileEntry,
     options: &ReadOptions,
     mut take: impl FnMut(&[u8]) -> Result<(), String>,
 ) -> Result<(), StreamError> {
     let strict = options.on_error == OnError::Fail;
-    let mut file = FileBytes::open(entry, options.packing)?;
+    let mut file = FileBytes::open(access, entry, options.packing)?;
     let mut splitter = options.splitter();
     let (mut data, mut start, mut more) = (Vec::new(), 0, true);
     let (mut line, mut records, mut read) = (1, 0, 0);
@@ -133,9 +135,13 @@ fn sample(
     Ok(())
 }
 
-fn from_json(file: &FileEntry, options: &ReadOptions) -> Result<Schema, StreamError> {
+fn from_json(
+    access: &Access,
+    file: &FileEntry,
+    options: &ReadOptions,
+) -> Result<Schema, StreamError> {
     let mut values: Vec<Value> = Vec::new();
-    sample(file, options, |record| {
+    sample(access, file, options, |record| {
         match serde_json::from_slice::<Value>(record) {
             Ok(value) if value.is_object() => values.push(value),
             Ok(_) => return Err("not a JSON object".to_owned()),
@@ -164,10 +170,14 @@ fn ordered(field: &Field) -> Field {
     field.clone().with_data_type(data_type)
 }
 
-fn from_csv(file: &FileEntry, options: &ReadOptions) -> Result<Schema, StreamError> {
+fn from_csv(
+    access: &Access,
+    file: &FileEntry,
+    options: &ReadOptions,
+) -> Result<Schema, StreamError> {
     let csv = options.csv;
     let (mut text_of_sample, mut fields) = (Vec::new(), None);
-    sample(file, options, |record| {
+    sample(access, file, options, |record| {
         let found = csv_fields(record, csv.delimiter).len();
         let expected = *fields.get_or_insert(found);
         if found != expected {

@@ -27,7 +27,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use crate::error::StreamError;
 use crate::scan::{ScanExec, ScanPartition, project};
-use crate::source::{FileEntry, ScanRequest};
+use crate::source::{Access, FileEntry, ScanRequest};
 
 pub use avro::AvroCodec;
 use avro::AvroPartition;
@@ -179,6 +179,7 @@ impl WriteOptions {
 pub struct FileReader {
     schema: SchemaRef,
     options: ReadOptions,
+    access: Access,
     policy: Arc<Policy>,
 }
 
@@ -195,7 +196,14 @@ impl FileReader {
             schema,
             policy: Arc::new(Policy::new(options.on_error.clone())),
             options,
+            access: Access::Local,
         })
+    }
+
+    /// Reads files that are opened in another way.
+    #[must_use]
+    pub(crate) fn with_access(self, access: Access) -> Self {
+        Self { access, ..self }
     }
 
     pub(crate) fn schema(&self) -> SchemaRef {
@@ -227,7 +235,7 @@ impl FileReader {
         request: ScanRequest<'_>,
     ) -> Result<Arc<dyn ExecutionPlan>, StreamError> {
         if self.options.format == Format::Parquet {
-            return parquet::plan(&self.schema, state, &files, request).await;
+            return parquet::plan(&self.access, &self.schema, state, &files, request).await;
         }
         let schema = project(&self.schema, request.projection)?;
         let format = self.options.format;
@@ -237,11 +245,13 @@ impl FileReader {
             .map(|files| {
                 if format == Format::Avro {
                     return Arc::new(AvroPartition {
+                        access: self.access.clone(),
                         files: files.into(),
                         schema: Arc::clone(&schema),
                     }) as Arc<dyn ScanPartition>;
                 }
                 Arc::new(RowPartition {
+                    access: self.access.clone(),
                     files: files.into(),
                     received: None,
                     options: self.options.clone(),
@@ -270,6 +280,7 @@ impl FileReader {
         let mut partitions = Vec::new();
         if rows > 0 {
             partitions.push(Arc::new(RowPartition {
+                access: self.access.clone(),
                 files: Arc::new([entry]),
                 received: Some(received),
                 options: self.options.clone(),

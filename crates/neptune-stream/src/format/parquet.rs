@@ -12,15 +12,22 @@ use datafusion::datasource::listing::{
     ListingOptions, ListingTable, ListingTableConfig, ListingTableUrl,
 };
 use datafusion::parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions};
+use datafusion::parquet::errors::ParquetError;
+use datafusion::parquet::file::metadata::ParquetMetaDataReader;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::empty::EmptyExec;
 
 use crate::error::StreamError;
+use crate::remote::{Remote, run, wait};
 use crate::scan::project;
-use crate::source::{FileEntry, ScanRequest};
+use crate::source::{Access, FileEntry, ScanRequest};
+
+/// Bytes at the end of an object in which its footer is looked for first.
+const FOOTER_BYTES: u64 = 64 << 10;
 
 /// A plan that reads exactly `files`.
 pub(crate) async fn plan(
+    access: &Access,
     schema: &SchemaRef,
     state: &dyn Session,
     files: &[FileEntry],
@@ -30,9 +37,15 @@ pub(crate) async fn plan(
         let schema = project(schema, request.projection)?;
         return Ok(Arc::new(EmptyExec::new(schema)));
     }
+    if let Access::Remote(remote) = access {
+        let store = Arc::clone(remote.store());
+        state
+            .runtime_env()
+            .register_object_store(remote.scope(), store);
+    }
     let urls = files
         .iter()
-        .map(|file| url(&file.path))
+        .map(|file| url(access, &file.path))
         .collect::<Result<Vec<_>, _>>()?;
     // The files are named one by one, so no ending is asked for.
     let options = ListingOptions::new(Arc::new(ParquetFormat::default())).with_file_extension("");
@@ -45,14 +58,14 @@ pub(crate) async fn plan(
         .await;
     match plan {
         Ok(plan) => {
-            check_there(files).await?;
+            check_there(access, files).await?;
             Ok(plan)
         }
         Err(error) => {
             // DataFusion does not say which file it was.
-            let files = files.to_vec();
+            let (access, files) = (access.clone(), files.to_vec());
             let culprit = SpawnedTask::spawn_blocking(move || {
-                files.iter().find_map(|file| schema_of(&file.path).err())
+                files.iter().find_map(|file| schema_of(&access, file).err())
             });
             let culprit = culprit.await.map_err(StreamError::lost)?;
             Err(culprit.unwrap_or_else(|| error.into()))
@@ -61,8 +74,11 @@ pub(crate) async fn plan(
 }
 
 /// Refuses to go on without a file: DataFusion passes over one that has gone before it looks, and nobody would know.
-async fn check_there(files: &[FileEntry]) -> Result<(), StreamError> {
+async fn check_there(access: &Access, files: &[FileEntry]) -> Result<(), StreamError> {
     let files = files.to_vec();
+    if let Access::Remote(remote) = access {
+        return run(remote.as_ref().clone().check_there(files)).await;
+    }
     let check = SpawnedTask::spawn_blocking(move || {
         files.iter().try_for_each(|file| {
             let metadata = fs::metadata(&file.path).map_err(StreamError::io("read", &file.path));
@@ -72,14 +88,23 @@ async fn check_there(files: &[FileEntry]) -> Result<(), StreamError> {
     check.await.map_err(StreamError::lost)?
 }
 
-/// The columns of a Parquet file, from its footer.
+/// The columns of a Parquet file, from its footer. Waits: not for a thread that must not.
 ///
 /// # Errors
 /// [`StreamError::Io`] when the file cannot be read, [`StreamError::Malformed`] when it is no Parquet file.
-pub(crate) fn schema_of(path: &Path) -> Result<SchemaRef, StreamError> {
-    let file = File::open(path).map_err(StreamError::io("read", path))?;
+pub(crate) fn schema_of(access: &Access, entry: &FileEntry) -> Result<SchemaRef, StreamError> {
+    let path = &entry.path;
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(false);
-    let metadata = ArrowReaderMetadata::load(&file, options);
+    let metadata = match access {
+        Access::Local => {
+            let file = File::open(path).map_err(StreamError::io("read", path))?;
+            ArrowReaderMetadata::load(&file, options)
+        }
+        Access::Remote(remote) => {
+            let (remote, entry) = (remote.as_ref().clone(), entry.clone());
+            wait(async move { load(&remote, &entry, options).await })?
+        }
+    };
     let metadata = metadata.map_err(|error| StreamError::Malformed {
         file: path.to_owned(),
         line: None,
@@ -89,14 +114,49 @@ pub(crate) fn schema_of(path: &Path) -> Result<SchemaRef, StreamError> {
     Ok(Arc::clone(metadata.schema()))
 }
 
-/// The URL of a local file. Built by hand: DataFusion takes `*`, `?` and `[` in a plain path for a pattern.
-fn url(path: &Path) -> Result<ListingTableUrl, StreamError> {
-    let absolute = std::path::absolute(path).map_err(StreamError::io("read", path))?;
-    let mut url = String::from("file://");
-    for byte in absolute.as_os_str().as_encoded_bytes() {
+/// The footer of an object.
+async fn load(
+    remote: &Remote,
+    entry: &FileEntry,
+    options: ArrowReaderOptions,
+) -> Result<Result<ArrowReaderMetadata, ParquetError>, StreamError> {
+    let mut bytes = FOOTER_BYTES.min(entry.len);
+    loop {
+        let tail = remote.range(entry, entry.len - bytes..entry.len).await?;
+        let mut reader = ParquetMetaDataReader::new();
+        match reader.try_parse_sized(&tail, entry.len) {
+            Err(ParquetError::NeedMoreData(needed)) if bytes < entry.len => {
+                bytes = entry.len.min((needed as u64).max(bytes + 1));
+            }
+            Err(error) => return Ok(Err(error)),
+            Ok(()) => {
+                let metadata = reader.finish().map(Arc::new);
+                return Ok(metadata.and_then(|found| ArrowReaderMetadata::try_new(found, options)));
+            }
+        }
+    }
+}
+
+/// The URL of a file. Built by hand: DataFusion takes `*`, `?` and `[` in a plain path for a pattern.
+fn url(access: &Access, path: &Path) -> Result<ListingTableUrl, StreamError> {
+    let (mut url, path) = match access {
+        Access::Local => {
+            let absolute = std::path::absolute(path).map_err(StreamError::io("read", path))?;
+            (
+                "file://".to_owned(),
+                absolute.into_os_string().into_encoded_bytes(),
+            )
+        }
+        Access::Remote(remote) => {
+            let location = remote.location_of(path)?;
+            let scope = remote.scope().as_str().trim_end_matches('/');
+            (format!("{scope}/"), location.as_ref().as_bytes().to_vec())
+        }
+    };
+    for byte in path {
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                url.push(char::from(*byte));
+                url.push(char::from(byte));
             }
             byte => url.push_str(&format!("%{byte:02X}")),
         }

@@ -27,7 +27,7 @@ use crate::format::received::Received;
 use crate::format::records::{Found, Reason, Splitter, is_blank, line_length, trim_end_of_line};
 use crate::format::{Format, ReadOptions};
 use crate::scan::{ScanContext, ScanPartition};
-use crate::source::FileEntry;
+use crate::source::{Access, FileEntry};
 
 /// Rows per batch: converting more of them at once would make a long poll.
 const WINDOW_ROWS: usize = 2048;
@@ -41,6 +41,7 @@ const KEPT_OF_TOO_LONG: usize = 64 << 10;
 /// Some files of one table in one row format, or records that were received.
 #[derive(Debug)]
 pub(crate) struct RowPartition {
+    pub(crate) access: Access,
     /// The files; of received records what messages call the place they came from.
     pub(crate) files: Arc<[FileEntry]>,
     /// Records that are in memory already.
@@ -70,7 +71,11 @@ impl ScanPartition for RowPartition {
                 Some(received) => Feed::Received(received.clone()),
                 None => {
                     let files = Arc::clone(&self.files);
-                    Feed::Files(Blocks::new(files, self.options.packing))
+                    Feed::Files(Blocks::new(
+                        self.access.clone(),
+                        files,
+                        self.options.packing,
+                    ))
                 }
             },
             window: Window::default(),

@@ -19,6 +19,7 @@ use parking_lot::Mutex;
 
 use crate::error::StreamError;
 use crate::format::{Encoder, WriteOptions};
+use crate::sink::encoder::PackedEncoder;
 use crate::sink::temp::{TempFile, TempWriter, remove_leftovers, sync_directory};
 use crate::sink::{Epoch, Sink, Transaction, WriteMode};
 use crate::source::data_files;
@@ -83,7 +84,7 @@ fn job_stem(epoch: &Epoch) -> String {
 }
 
 /// `part-JOB-RUN-MICROBATCH`.
-fn epoch_stem(epoch: &Epoch) -> String {
+pub(crate) fn epoch_stem(epoch: &Epoch) -> String {
     format!(
         "{}{:x}-{:09}",
         job_stem(epoch),
@@ -125,7 +126,8 @@ impl Transaction for Write {
         let encoder = Encoder::new(&self.options, &self.schema)?;
         let stem = format!("{}-{partition}", self.stem);
         let compression = self.options.packing.of_new_files();
-        let mut writer = TempWriter::new(self.directory.clone(), stem, encoder, compression);
+        let encoder = PackedEncoder::new(encoder, compression);
+        let mut writer = TempWriter::new(self.directory.clone(), stem, encoder);
         let mut count = 0;
         while let Some(batch) = rows.try_next().await? {
             for start in (0..batch.num_rows()).step_by(ENCODE_ROWS) {

@@ -6,9 +6,11 @@
 //! what it wrote before.
 
 mod console;
+mod encoder;
 mod filesystem;
 mod foreach;
 mod noop;
+mod objects;
 mod single_file;
 mod table;
 mod temp;
@@ -26,6 +28,7 @@ pub use console::{Console, ConsoleSink};
 pub use filesystem::FilesystemSink;
 pub use foreach::{BatchFunction, ForeachSink};
 pub use noop::NoopSink;
+pub(crate) use objects::{ObjectSink, ObjectsSink};
 pub use single_file::SingleFileSink;
 pub use table::{MemorySink, SharedSink};
 

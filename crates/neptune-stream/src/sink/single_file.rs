@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::StreamError;
 use crate::format::{Compression, Encoder, Format, WriteOptions, packed};
+use crate::sink::encoder::PackedEncoder;
 use crate::sink::filesystem::ENCODE_ROWS;
 use crate::sink::temp::{TempFile, TempWriter, remove_leftovers, sync_directory};
 use crate::sink::{Epoch, Sink, Transaction, WriteMode};
@@ -119,7 +120,8 @@ impl Sink for SingleFileSink {
             Encoder::new(&options, &schema)?.encode(&empty, &mut head)?;
             head = packed(compression, &head)?;
         }
-        let writer = TempWriter::new(target.directory(), target.file_name(), encoder, compression);
+        let encoder = PackedEncoder::new(encoder, compression);
+        let writer = TempWriter::new(target.directory(), target.file_name(), encoder);
         Ok(Box::new(Write {
             target,
             epoch: epoch.clone(),

@@ -1,22 +1,18 @@
 //! Files under construction: hidden names, gone unless kept, written on the blocking pool.
 
 use std::fs::{self, File};
-use std::future::poll_fn;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::common::runtime::SpawnedTask;
-use neptune_exec::yielding::poll_yield;
 
 use crate::error::StreamError;
-use crate::format::{Compression, Encoder, Packer};
+use crate::sink::encoder::PackedEncoder;
 
 /// Encoded bytes that are worth a write.
 const WRITE_BYTES: usize = 256 << 10;
-/// Bytes packed between two yield points.
-const PACK_BYTES: usize = 16 << 10;
 
 /// The number of this process's next temporary file.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -140,48 +136,27 @@ pub(crate) fn sync_directory(directory: &Path) -> Result<(), StreamError> {
 pub(crate) struct TempWriter {
     directory: PathBuf,
     stem: String,
-    encoder: Encoder,
-    compression: Compression,
-    /// Made with the first bytes.
-    packer: Option<Packer>,
-    /// Encoded and not packed.
-    plain: Vec<u8>,
-    /// Packed and not written.
-    buffer: Vec<u8>,
+    encoder: PackedEncoder,
     file: Option<TempFile>,
 }
 
 impl TempWriter {
-    pub(crate) fn new(
-        directory: PathBuf,
-        stem: String,
-        encoder: Encoder,
-        compression: Compression,
-    ) -> Self {
+    pub(crate) fn new(directory: PathBuf, stem: String, encoder: PackedEncoder) -> Self {
         Self {
             directory,
             stem,
             encoder,
-            compression,
-            packer: None,
-            plain: Vec::new(),
-            buffer: Vec::new(),
             file: None,
         }
     }
 
     pub(crate) async fn write(&mut self, batch: &RecordBatch) -> Result<(), StreamError> {
-        if self.compression == Compression::None {
-            self.encoder.encode(batch, &mut self.buffer)?;
-        } else {
-            self.encoder.encode(batch, &mut self.plain)?;
-            self.pack().await?;
-        }
-        if self.buffer.len() < WRITE_BYTES {
+        self.encoder.encode(batch).await?;
+        if self.encoder.ready.len() < WRITE_BYTES {
             return Ok(());
         }
         let (directory, stem) = (self.directory.clone(), self.stem.clone());
-        let (buffer, file) = (std::mem::take(&mut self.buffer), self.file.take());
+        let (buffer, file) = (std::mem::take(&mut self.encoder.ready), self.file.take());
         let written = SpawnedTask::spawn_blocking(move || {
             let mut file = match file {
                 Some(file) => file,
@@ -192,55 +167,25 @@ impl TempWriter {
         });
         let (file, mut buffer) = written.await.map_err(StreamError::lost)??;
         buffer.clear();
-        (self.file, self.buffer) = (Some(file), buffer);
-        Ok(())
-    }
-
-    async fn pack(&mut self) -> Result<(), StreamError> {
-        if self.plain.is_empty() {
-            return Ok(());
-        }
-        let packer = match &mut self.packer {
-            Some(packer) => packer,
-            none => none.insert(Packer::new(self.compression)?),
-        };
-        for piece in self.plain.chunks(PACK_BYTES) {
-            poll_fn(poll_yield).await;
-            packer.pack(piece, &mut self.buffer)?;
-        }
-        self.plain.clear();
+        (self.file, self.encoder.ready) = (Some(file), buffer);
         Ok(())
     }
 
     /// Writes the end of the file. With `whole`, a file without rows is a packed one too, not just an empty one.
-    pub(crate) async fn finish(mut self, sync: bool, whole: bool) -> Result<TempFile, StreamError> {
-        let mut end = Vec::new();
-        self.encoder.finish(&mut end)?;
-        if self.compression == Compression::None {
-            self.buffer.append(&mut end);
-        } else {
-            self.plain.append(&mut end);
-            self.pack().await?;
-            if let (None, true) = (&self.packer, whole) {
-                self.packer = Some(Packer::new(self.compression)?);
-            }
-            if let Some(packer) = self.packer.take() {
-                packer.finish(&mut self.buffer)?;
-            }
-        }
+    pub(crate) async fn finish(self, sync: bool, whole: bool) -> Result<TempFile, StreamError> {
         let Self {
             directory,
             stem,
-            buffer,
+            mut encoder,
             file,
-            ..
         } = self;
+        encoder.finish(whole).await?;
         let finished = SpawnedTask::spawn_blocking(move || {
             let mut file = match file {
                 Some(file) => file,
                 None => TempFile::create(&directory, &stem)?,
             };
-            file.write(&buffer)?;
+            file.write(&encoder.ready)?;
             file.close(sync)?;
             Ok(file)
         });

@@ -20,7 +20,8 @@ use parking_lot::Mutex;
 use crate::error::StreamError;
 use crate::format::FileReader;
 use crate::offset::{Offset, OffsetRange};
-use crate::source::listing::{FileEntry, Lister, Place};
+use crate::source::listing::FileEntry;
+use crate::source::place::{Finder, Place};
 use crate::source::{ScanRequest, Source};
 
 /// Every data file found so far.
@@ -28,7 +29,7 @@ use crate::source::{ScanRequest, Source};
 struct Log {
     entries: Vec<FileEntry>,
     seen: HashSet<PathBuf>,
-    lister: Lister,
+    finder: Finder,
     /// A bounded source looks once.
     complete: bool,
 }
@@ -36,11 +37,7 @@ struct Log {
 impl Log {
     fn refresh(&mut self, place: &Place, bounded: bool) -> Result<u64, StreamError> {
         if !self.complete {
-            let found = match place {
-                Place::Directory(root) => self.lister.new_files(root, &self.seen)?,
-                Place::File(_) => place.files()?,
-            };
-            for entry in found {
+            for entry in self.finder.new_files(place, &self.seen)? {
                 if self.seen.insert(entry.path.clone()) {
                     self.entries.push(entry);
                 }
@@ -70,7 +67,7 @@ impl FileSource {
     ) -> Self {
         Self {
             name: name.into(),
-            bounded: bounded || matches!(place, Place::File(_)),
+            bounded: bounded || place.is_single(),
             place,
             reader,
             log: Arc::default(),

@@ -1,4 +1,4 @@
-//! What data files are there: a directory with its subdirectories, or one file.
+//! What data files are there in a directory with its subdirectories.
 //!
 //! Names that begin with `.` or `_` or end in `.tmp` belong to writers that have not finished and are passed
 //! over, directories as well as files. Files come in the order of their modification time, then their name.
@@ -21,38 +21,6 @@ pub struct FileEntry {
     pub len: u64,
     /// Last modification, in nanoseconds since the Unix epoch.
     pub modified_nanos: u64,
-}
-
-/// Where a table's files are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
-    /// All data files below a directory.
-    Directory(PathBuf),
-    /// One file.
-    File(PathBuf),
-}
-
-impl Place {
-    /// The directory or file.
-    pub(crate) fn path(&self) -> &Path {
-        match self {
-            Place::Directory(path) | Place::File(path) => path,
-        }
-    }
-
-    /// All data files that are there now, in order.
-    ///
-    /// # Errors
-    /// [`StreamError::Io`] when the place is absent or cannot be read.
-    pub(crate) fn files(&self) -> Result<Vec<FileEntry>, StreamError> {
-        match self {
-            Place::Directory(path) => data_files(path, &HashSet::new()),
-            Place::File(path) => {
-                let entry = stat(path)?.ok_or_else(|| not_a_file(path))?;
-                Ok(vec![entry])
-            }
-        }
-    }
 }
 
 /// Finds the new files of a directory, cheaply when nothing has changed.
@@ -134,6 +102,14 @@ impl Walk {
     }
 }
 
+/// The entry of the regular file at `path`.
+///
+/// # Errors
+/// [`StreamError::Io`] when there is none.
+pub(crate) fn data_file(path: &Path) -> Result<FileEntry, StreamError> {
+    stat(path)?.ok_or_else(|| not_a_file(path))
+}
+
 /// The entry of a regular file; `None` for anything else and for a file that has gone meanwhile.
 fn stat(path: &Path) -> Result<Option<FileEntry>, StreamError> {
     let metadata = match fs::metadata(path) {
@@ -161,7 +137,8 @@ fn not_a_file(path: &Path) -> StreamError {
     StreamError::io("read", path)(error)
 }
 
-fn is_hidden(name: &str) -> bool {
+/// Whether a file or directory of this name belongs to a writer that has not finished.
+pub(crate) fn is_hidden(name: &str) -> bool {
     name.starts_with(['.', '_']) || name.ends_with(".tmp")
 }
 
@@ -225,19 +202,5 @@ mod tests {
         assert_eq!(lister.new_files(root, &seen).unwrap().len(), 0, "settled");
         touch(&root.join("b"), 2);
         assert_eq!(names(&lister.new_files(root, &seen).unwrap()), ["a", "b"]);
-    }
-
-    #[test]
-    fn an_absent_place_is_an_error_that_names_it() {
-        let dir = tempfile::tempdir().unwrap();
-        for place in [
-            Place::Directory(dir.path().join("nowhere")),
-            Place::File(dir.path().join("nowhere")),
-        ] {
-            let error = place.files().unwrap_err().to_string();
-            assert!(error.contains("nowhere"), "{error}");
-        }
-        let error = Place::File(dir.path().to_owned()).files().unwrap_err();
-        assert!(error.to_string().contains("not a regular file"), "{error}");
     }
 }

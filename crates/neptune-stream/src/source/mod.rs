@@ -8,6 +8,7 @@ mod files;
 mod generator;
 mod listing;
 mod nexmark;
+mod place;
 mod rate;
 mod scan;
 mod socket;
@@ -31,10 +32,11 @@ pub use generator::{
     Clock, GeneratorSource, GeneratorTable, RowGenerator, RowTimes, SystemClock, generator_fn,
 };
 pub use listing::FileEntry;
-pub(crate) use listing::{Place, data_files};
+pub(crate) use listing::{data_files, is_hidden};
 pub use nexmark::{
     DEFAULT_EVENTS_PER_SECOND, DEFAULT_START_NANOS, NexmarkGenerator, NexmarkStart, NexmarkTable,
 };
+pub(crate) use place::{Access, Place};
 pub use rate::RateGenerator;
 pub use socket::{SocketOptions, SocketSource};
 pub use table::{StreamTable, StreamTableProvider};

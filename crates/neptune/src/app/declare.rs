@@ -1,7 +1,7 @@
 //! `CREATE TABLE … WITH (connector = …)`: checks a declaration and puts the table into the catalog.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use datafusion::common::DataFusionError;
@@ -104,9 +104,7 @@ pub(crate) async fn create_table(
         context.deregister_table(create.name.clone())?;
     }
     let path = create.options.get("path");
-    let directory = path
-        .filter(|_| table.connector() == "filesystem")
-        .map(|path| PathBuf::from(&path.text));
+    let directory = table.directory().map(Path::to_owned);
     let position = path.map_or(create.name_position, |path| path.value_position);
     let source = Arc::clone(statement.source());
     let declared = DeclaredTable::new(table, directory, create.watermark.clone(), source, position);

@@ -9,7 +9,7 @@ use crate::error::StreamError;
 use crate::format::avro::shape::{Bytes, Rows};
 use crate::format::blocks::FileBytes;
 use crate::format::{Compression, Packing};
-use crate::source::FileEntry;
+use crate::source::{Access, FileEntry};
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 256 << 10;
@@ -56,8 +56,8 @@ impl Container {
     /// # Errors
     /// [`StreamError::Io`]; [`StreamError::Corrupt`] when it is no such file, [`StreamError::Malformed`] when its
     /// schema makes no table.
-    pub(crate) fn open(entry: &FileEntry) -> Result<Self, StreamError> {
-        let mut file = FileBytes::open(entry, Packing::Always(Compression::None))?;
+    pub(crate) fn open(access: &Access, entry: &FileEntry) -> Result<Self, StreamError> {
+        let mut file = FileBytes::open(access, entry, Packing::Always(Compression::None))?;
         let (mut buffer, mut more) = (Vec::new(), true);
         let header = loop {
             more = more && file.fill(&mut buffer, READ_BYTES)?;

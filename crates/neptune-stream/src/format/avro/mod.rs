@@ -10,7 +10,7 @@ mod writer;
 use datafusion::arrow::datatypes::SchemaRef;
 
 use crate::error::StreamError;
-use crate::source::FileEntry;
+use crate::source::{Access, FileEntry};
 
 pub(crate) use reader::AvroPartition;
 pub(crate) use writer::AvroEncoder;
@@ -45,8 +45,8 @@ impl AvroCodec {
 ///
 /// # Errors
 /// [`StreamError::Io`], [`StreamError::Corrupt`], and [`StreamError::Malformed`] for a column no table can have.
-pub(crate) fn schema_of(entry: &FileEntry) -> Result<SchemaRef, StreamError> {
-    let container = container::Container::open(entry)?;
+pub(crate) fn schema_of(access: &Access, entry: &FileEntry) -> Result<SchemaRef, StreamError> {
+    let container = container::Container::open(access, entry)?;
     let columns = columns::columns_of(entry, container.schema())?;
     columns::table_of(entry, &columns)
 }

@@ -23,7 +23,7 @@ use crate::format::avro::container::{Block, Container};
 use crate::format::avro::feed::{Feed, Feeder, feed};
 use crate::format::decode::text;
 use crate::scan::{ScanContext, ScanPartition};
-use crate::source::FileEntry;
+use crate::source::{Access, FileEntry};
 
 /// Rows per batch: decoding more of them at once would make a long poll.
 const BATCH_ROWS: usize = 2048;
@@ -33,6 +33,7 @@ const BATCH_BYTES: usize = 1 << 20;
 /// Some Avro files of one table.
 #[derive(Debug)]
 pub(crate) struct AvroPartition {
+    pub(crate) access: Access,
     pub(crate) files: Arc<[FileEntry]>,
     /// The columns wanted.
     pub(crate) schema: SchemaRef,
@@ -41,6 +42,7 @@ pub(crate) struct AvroPartition {
 impl ScanPartition for AvroPartition {
     fn open(&self, cx: &ScanContext) -> Result<SendableRecordBatchStream> {
         let reader = AvroReader {
+            access: self.access.clone(),
             files: Arc::clone(&self.files),
             index: 0,
             schema: Arc::clone(&self.schema),
@@ -63,6 +65,7 @@ impl ScanPartition for AvroPartition {
 }
 
 struct AvroReader {
+    access: Access,
     files: Arc<[FileEntry]>,
     index: usize,
     schema: SchemaRef,
@@ -107,7 +110,7 @@ impl AvroReader {
                         // As in every format: a file without records.
                         continue;
                     }
-                    none.insert(OpenFile::open(entry, &self.schema).await?)
+                    none.insert(OpenFile::open(&self.access, entry, &self.schema).await?)
                 }
             };
             match file.next_batch(self.most_rows).await? {
@@ -126,10 +129,14 @@ fn read(mut container: Container) -> Reading {
 }
 
 impl OpenFile {
-    async fn open(entry: &FileEntry, wanted: &SchemaRef) -> Result<Self, StreamError> {
-        let (entry, wanted) = (entry.clone(), Arc::clone(wanted));
+    async fn open(
+        access: &Access,
+        entry: &FileEntry,
+        wanted: &SchemaRef,
+    ) -> Result<Self, StreamError> {
+        let (access, entry, wanted) = (access.clone(), entry.clone(), Arc::clone(wanted));
         let opened = SpawnedTask::spawn_blocking(move || {
-            let container = Container::open(&entry)?;
+            let container = Container::open(&access, &entry)?;
             let columns = columns_of(&entry, container.schema())?;
             let mapping = Mapping::new(&entry, &columns, &wanted)?;
             Ok::<_, StreamError>((entry, container, mapping))
