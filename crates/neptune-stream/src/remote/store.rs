@@ -16,6 +16,9 @@ use crate::remote::Remote;
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 const RETRY_SECONDS: u64 = 30;
 
+/// A store, or why its options make none.
+type Built = Result<Arc<dyn ObjectStore>, object_store::Error>;
+
 /// The schemes of all stores, whether they were built or not.
 const KNOWN: [&str; 7] = ["s3", "s3a", "gs", "az", "azure", "abfs", "abfss"];
 
@@ -85,27 +88,18 @@ pub(crate) fn open(url: &Url, options: &mut Options<'_>) -> Result<Remote, Strea
     };
     let path = ObjectPath::from_url_path(url.path())
         .map_err(|error| refused(error.to_string(), "write SCHEME://BUCKET/NAME"))?;
-    let store: Result<Arc<dyn ObjectStore>, object_store::Error> = match url.scheme() {
-        #[cfg(feature = "aws")]
-        "s3" | "s3a" => aws(url, options)?,
-        #[cfg(feature = "gcp")]
-        "gs" => gcp(url, options)?,
-        #[cfg(feature = "azure")]
-        "az" | "azure" | "abfs" | "abfss" => azure(url, options)?,
-        scheme if KNOWN.contains(&scheme) => {
-            let reason = format!("this program was built without {scheme}://");
-            return Err(refused(
-                reason,
+    let Some(store) = build(url, options)? else {
+        let scheme = url.scheme();
+        return Err(match KNOWN.contains(&scheme) {
+            true => refused(
+                format!("this program was built without {scheme}://"),
                 "build it with the cargo features aws, gcp or azure",
-            ));
-        }
-        scheme => {
-            let reason = format!("there are no files at {scheme}://");
-            return Err(refused(
-                reason,
+            ),
+            false => refused(
+                format!("there are no files at {scheme}://"),
                 "use a path, or file://, s3://, gs:// or az://",
-            ));
-        }
+            ),
+        });
     };
     let store = store.map_err(|error| {
         refused(
@@ -114,6 +108,23 @@ pub(crate) fn open(url: &Url, options: &mut Options<'_>) -> Result<Remote, Strea
         )
     })?;
     Remote::new(store, format!("{}://{host}", url.scheme()), path)
+}
+
+/// The store of a URL, or why there is none; `None` for a scheme that is not built.
+#[cfg_attr(
+    not(any(feature = "aws", feature = "azure", feature = "gcp")),
+    allow(unused_variables)
+)]
+fn build(url: &Url, options: &mut Options<'_>) -> Result<Option<Built>, StreamError> {
+    Ok(match url.scheme() {
+        #[cfg(feature = "aws")]
+        "s3" | "s3a" => Some(aws(url, options)?),
+        #[cfg(feature = "gcp")]
+        "gs" => Some(gcp(url, options)?),
+        #[cfg(feature = "azure")]
+        "az" | "azure" | "abfs" | "abfss" => Some(azure(url, options)?),
+        _ => None,
+    })
 }
 
 /// The options of `keys` that are given, each put into a builder.
@@ -160,10 +171,7 @@ fn connector() -> Result<object_store::client::SpawnedReqwestConnector, StreamEr
 }
 
 #[cfg(feature = "aws")]
-fn aws(
-    url: &Url,
-    options: &mut Options<'_>,
-) -> Result<Result<Arc<dyn ObjectStore>, object_store::Error>, StreamError> {
+fn aws(url: &Url, options: &mut Options<'_>) -> Result<Built, StreamError> {
     use object_store::aws::AmazonS3Builder as Builder;
     let builder = Builder::from_env()
         .with_retry(retry(options)?)
@@ -174,10 +182,7 @@ fn aws(
 }
 
 #[cfg(feature = "gcp")]
-fn gcp(
-    url: &Url,
-    options: &mut Options<'_>,
-) -> Result<Result<Arc<dyn ObjectStore>, object_store::Error>, StreamError> {
+fn gcp(url: &Url, options: &mut Options<'_>) -> Result<Built, StreamError> {
     use object_store::gcp::GoogleCloudStorageBuilder as Builder;
     let builder = Builder::from_env()
         .with_retry(retry(options)?)
@@ -188,10 +193,7 @@ fn gcp(
 }
 
 #[cfg(feature = "azure")]
-fn azure(
-    url: &Url,
-    options: &mut Options<'_>,
-) -> Result<Result<Arc<dyn ObjectStore>, object_store::Error>, StreamError> {
+fn azure(url: &Url, options: &mut Options<'_>) -> Result<Built, StreamError> {
     use object_store::azure::MicrosoftAzureBuilder as Builder;
     let builder = Builder::from_env()
         .with_retry(retry(options)?)

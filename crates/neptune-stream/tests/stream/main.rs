@@ -10,10 +10,12 @@ mod files;
 mod helpers;
 mod malformed;
 mod nexmark;
+#[cfg(all(feature = "aws", feature = "azure", feature = "gcp"))]
 mod objects;
 mod packed;
 mod ranges;
 mod robustness;
+#[cfg(all(feature = "aws", feature = "azure", feature = "gcp"))]
 mod s3_server;
 mod shared;
 mod sinks;

@@ -192,3 +192,56 @@ DROP TABLE own;
     .await;
     assert!(gone.unwrap_err().to_string().starts_with("app.sql:1:"));
 }
+
+#[tokio::test]
+async fn lines_from_a_socket_go_through_packed_files_into_windows() {
+    use std::io::Write;
+
+    let dir = tempfile::tempdir().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let server = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        for n in 0..100 {
+            let at = format!("2024-01-01T00:00:{:02}", n / 2);
+            let line = format!("{{\"at\": \"{at}\", \"n\": {n}}}\n");
+            connection.write_all(line.as_bytes()).unwrap();
+        }
+        connection.write_all(b"nonsense\n").unwrap();
+    });
+    let (packed, counts) = (quoted(dir.path(), "packed"), quoted(dir.path(), "counts"));
+    let output = Output::default();
+    let sql = format!(
+        "\
+CREATE TABLE lines (at TIMESTAMP, n BIGINT, WATERMARK FOR at) WITH (
+    connector = 'socket', host = '127.0.0.1', port = {port}, format = 'json', on_error = 'skip', bounded = true);
+CREATE TABLE packed (at TIMESTAMP, n BIGINT) WITH (
+    connector = 'filesystem', path = {packed}, format = 'csv', compression = 'gzip');
+CREATE JOB keep WITH (class = 'stream', trigger = '5 ms') AS INSERT INTO packed SELECT at, n FROM lines;
+CREATE JOB read WITH (trigger = 'end') AS SELECT count(*), sum(n) FROM packed;
+"
+    );
+    let summary = run(&session(PolicyName::Neptune, 2), &sql, &output).await;
+    server.join().unwrap();
+    let job = report(&summary, "keep");
+    assert_eq!(job.state, AppJobState::Finished);
+    assert_eq!((job.rows_in, job.rows_out), (101, 100));
+    assert_eq!(output.rows_of("read"), ["100 4950"]);
+
+    let output = Output::default();
+    let sql = format!(
+        "\
+CREATE TABLE packed (at TIMESTAMP, n BIGINT, WATERMARK FOR at) WITH (
+    connector = 'filesystem', path = {packed}, format = 'csv', bounded = true);
+CREATE TABLE counts (start TIMESTAMP, n BIGINT) WITH (
+    connector = 'filesystem', path = {counts}, format = 'avro', compression = 'deflate');
+CREATE JOB windows WITH (class = 'stream') AS INSERT INTO counts
+    SELECT w['start'], n FROM (SELECT tumble(interval '10 seconds') AS w, count(*) AS n FROM packed GROUP BY 1);
+CREATE JOB all WITH (trigger = 'end') AS SELECT start, n FROM counts ORDER BY start;
+"
+    );
+    run(&session(PolicyName::Neptune, 2), &sql, &output).await;
+    let found = output.rows_of("all");
+    assert_eq!(found.len(), 5);
+    assert!(found.iter().all(|row| row.ends_with(" 20")), "{found:?}");
+}
