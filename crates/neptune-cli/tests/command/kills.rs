@@ -97,13 +97,6 @@ fn a_result_that_is_given_whole_survives_kills() {
     });
 }
 
-/// Much longer than the others together.
-#[test]
-#[ignore = "takes minutes"]
-fn windows_survive_hundreds_of_kills() {
-    survives_kills(&WINDOWS, 400);
-}
-
 fn survives(work: &Work) {
     let kills = std::env::var("NEPTUNE_TEST_KILLS").ok();
     survives_kills(work, kills.map_or(KILLS, |kills| kills.parse().unwrap()));
