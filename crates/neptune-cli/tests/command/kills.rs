@@ -99,10 +99,7 @@ fn a_result_that_is_given_whole_survives_kills() {
 
 fn survives(work: &Work) {
     let kills = std::env::var("NEPTUNE_TEST_KILLS").ok();
-    survives_kills(work, kills.map_or(KILLS, |kills| kills.parse().unwrap()));
-}
-
-fn survives_kills(work: &Work, wanted: u32) {
+    let wanted: u32 = kills.map_or(KILLS, |kills| kills.parse().unwrap());
     let mut random = Random::from_seed();
     let scene = Scene::new();
     for name in ["a", "b"] {

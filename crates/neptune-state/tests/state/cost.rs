@@ -151,6 +151,7 @@ fn measure(keys: u64, backend: Backend, sync: SyncPolicy) {
     drop(checkpoint);
     let t = Instant::now();
     let (_checkpoint, restored) = open();
+    assert_eq!(restored.rows, keys);
     println!(
         "  restored {} rows, {} MB in {:.2?}",
         restored.rows,
